@@ -1,0 +1,42 @@
+"""The hooks of a plugin: one describes its parts, four observe a run. All on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from .component import Component
+
+hookspec = pluggy.HookspecMarker("mtlora")
+hookimpl = pluggy.HookimplMarker("mtlora")
+
+
+@hookspec
+def mtlora_components() -> Iterable[Component]:  # type: ignore[empty-body]  # a specification
+    """Describe the components this package offers.
+
+    Called once, when the registry is filled: return descriptions only and import no torch.
+    """
+
+
+@hookspec
+def mtlora_run_started(folder: Path, recipe: Mapping[str, Any]) -> None:
+    """A run begins or goes on; ``recipe`` is resolved. Only runs that ``observe`` you call you."""
+
+
+@hookspec
+def mtlora_step(folder: Path, record: Mapping[str, Any]) -> None:
+    """An optimizer step was taken; ``record`` is its line of ``metrics.jsonl``."""
+
+
+@hookspec
+def mtlora_evaluated(folder: Path, record: Mapping[str, Any]) -> None:
+    """A split was scored; ``record`` is its line of ``metrics.jsonl``."""
+
+
+@hookspec
+def mtlora_run_finished(folder: Path, record: Mapping[str, Any]) -> None:
+    """The run is complete and its folder whole; ``record`` is the last line."""

@@ -1,0 +1,254 @@
+"""The contracts of the parts that own weights.
+
+One alphabet of shapes, here and everywhere: ``b`` batch, ``t`` tokens, ``d`` width an adapter
+reads, ``o`` width it adds to, ``e`` experts, ``r`` rank, ``g`` groups of output dimensions,
+``T`` tasks.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from .component import Per
+from .context import Contexts, TaskContext
+from .options import BackboneOptions, Options
+from .sites import BackboneShape, Site
+from .tasks import TaskData, Text
+
+
+@dataclass(frozen=True)
+class Routing:
+    """How much of each expert, for which unit.
+
+    ``weights`` is ``[e]`` per model, ``[T, e]`` per task, ``[b, e]`` per sequence,
+    ``[b, t, 1, e]`` per token and ``[b, t, g, e]`` per group of output dimensions; output
+    coordinate ``c`` of ``o`` belongs to group ``c * g // o``.
+    """
+
+    weights: Tensor
+    per: Per
+    mask: Tensor | None = None
+    """``[b, t]``, true for real tokens; filled in by the model, None where all are real."""
+
+    def load(self) -> Tensor:
+        """Return the mean weight of each expert over real tokens (and groups) as ``[e]``.
+
+        Stays in the graph. Per task, every task counts once.
+        """
+        if self.per in ("token", "group"):
+            per_token = self.weights.float().mean(2)  # [b, t, e]
+            if self.mask is None:
+                return per_token.mean((0, 1))
+            real = self.mask.to(per_token.dtype)
+            return torch.einsum("bte,bt->e", per_token, real) / real.sum().clamp(min=1)
+        return self.weights.float().reshape(-1, self.weights.shape[-1]).mean(0)
+
+
+@dataclass(frozen=True)
+class SiteInput:
+    """What an adapter sees at its site."""
+
+    hidden: Tensor
+    """``[b, t, d]``: the input of the module that the site reads, without adapter dropout; in the
+    adapter's dtype, or under autocast in the backbone's."""
+    base_output: Tensor
+    """``[b, t, o]``: what the frozen module gave, and the update is added to."""
+    base_weight: Tensor | None
+    """``[o, d]``: a view of a projection's frozen weight; None at a block."""
+    context: TaskContext
+
+
+class Router(nn.Module, ABC):
+    """Weighs the experts of one site."""
+
+    @abstractmethod
+    def forward(self, hidden: Tensor, context: TaskContext) -> Routing:
+        """Return the experts' weights for ``hidden`` ``[b, t, d]``, per the declared unit.
+
+        Must not change buffers: under activation checkpointing it runs twice.
+        """
+
+    def after_step(self, load: Tensor) -> None:
+        """Learn from a finished optimizer step.
+
+        Args:
+            load: ``[e]``, mean weight of each expert over the step's real tokens, all processes.
+        """
+
+
+class Experts(nn.Module, ABC):
+    """The low-rank factors of one site."""
+
+    count: int
+    """``e``, how many experts a router weighs."""
+
+    @abstractmethod
+    def forward(self, site: SiteInput, routing: Routing | None) -> Tensor:
+        """Return the update ``[b, t, o]``, exactly 0 for freshly made experts.
+
+        ``routing`` is None where the recipe has no router. The dtype is the experts' own affair:
+        the model casts the update to that of the output it is added to.
+        """
+
+    @property
+    @abstractmethod
+    def up_factors(self) -> Tensor:
+        """The up-projections B as ``[o, e, r]``, in the graph, as penalties read them."""
+
+
+class Penalty(Protocol):
+    """Turns the experts of one site and this step's routing into a penalty. A function will do."""
+
+    def __call__(self, experts: Experts, routing: Routing | None) -> Tensor:
+        """Return a scalar in the graph, 0 where there is nothing to penalize."""
+        ...
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One input, ready to be put in a batch."""
+
+    features: Mapping[str, Any]
+    """By the name of the model's argument; for text, lists of token ids."""
+    length: int
+    """Its cost, by which batches of similar inputs are made: tokens."""
+    truncated: bool = False
+    """Whether something was cut off to keep ``max_length``."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A batch as the backbone takes it."""
+
+    tensors: Mapping[str, Tensor]
+    mask: Tensor
+    """``[b, t]``, true for real tokens."""
+
+    def to(self, device: torch.device) -> Inputs:
+        """Return the batch on ``device``."""
+        moved = {name: tensor.to(device) for name, tensor in self.tensors.items()}
+        return Inputs(moved, self.mask.to(device))
+
+
+class Backbone(nn.Module, ABC):
+    """A frozen pretrained model and what turns inputs into its batches.
+
+    Its own dropout is off, in training too: a frozen model's features need none, and activation
+    checkpointing, for which transformers wants train mode, then changes nothing.
+    """
+
+    module: nn.Module
+    """The pretrained model; adapters attach to its modules by the names of its shape."""
+    width: int
+    """Width of the features that heads read."""
+
+    @abstractmethod
+    def encode(self, inputs: Sequence[Text], max_length: int | None = None) -> list[Encoded]:
+        """Encode inputs, at most ``max_length`` tokens each; None: the backbone's own limit."""
+
+    @abstractmethod
+    def collate(self, rows: Sequence[Encoded]) -> Inputs:
+        """Pad encodings to one length and make tensors of them, on the CPU."""
+
+    @abstractmethod
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Return the features ``[b, width]``."""
+
+    @abstractmethod
+    def checkpoint(
+        self,
+        context_fn: Callable[[], Contexts],
+    ) -> None:
+        """Recompute activations in backward instead of keeping them, non-re-entrant.
+
+        Args:
+            context_fn: Passed to :func:`torch.utils.checkpoint.checkpoint`.
+
+        Raises:
+            CompositionError: the model cannot.
+        """
+
+
+# What the ``build`` of a component is, by kind. Each takes its own options first.
+
+
+class BuildBackbone(Protocol):
+    """Builds a backbone: frozen, on the CPU, or without weights on the meta device."""
+
+    def __call__(self, options: Any, *, meta: bool = False) -> Backbone:
+        """Return the backbone; ``meta`` asks for shapes only, which needs no weights on disk."""
+        ...
+
+
+class BuildPlacement(Protocol):
+    """Chooses the sites. Light: called by ``resolve``, so its module imports no torch."""
+
+    def __call__(self, options: Any, shape: BackboneShape) -> Sequence[Site]:
+        """Return the sites.
+
+        Raises:
+            CompositionError: the backbone has no such role or layer.
+        """
+        ...
+
+
+class BuildExperts(Protocol):
+    """Makes the experts of one site. The caller has seeded torch for this site."""
+
+    def __call__(self, options: Any, site: Site, tasks: Sequence[str]) -> Experts:
+        """Return freshly initialised experts, whose update is exactly 0."""
+        ...
+
+
+class BuildRouter(Protocol):
+    """Makes the router of one site. The caller has seeded torch for this site."""
+
+    def __call__(self, options: Any, site: Site, experts: int, tasks: Sequence[str]) -> Router:
+        """Return a freshly initialised router over ``experts`` experts."""
+        ...
+
+
+class BuildPenalty(Protocol):
+    """Makes a penalty. Its weight is applied by the model, not by the penalty."""
+
+    def __call__(self, options: Any) -> Penalty:
+        """Return the penalty."""
+        ...
+
+
+class BuildTasks(Protocol):
+    """Reads the tasks."""
+
+    def __call__(self, options: Any, *, seed: int) -> Sequence[TaskData]:
+        """Return the tasks with their examples; the same seed gives the same splits.
+
+        Raises:
+            DataError: every problem of the data, with file and line where there is one.
+        """
+        ...
+
+
+__all__ = [
+    "Backbone",
+    "BackboneOptions",
+    "BuildBackbone",
+    "BuildExperts",
+    "BuildPenalty",
+    "BuildPlacement",
+    "BuildRouter",
+    "BuildTasks",
+    "Encoded",
+    "Experts",
+    "Inputs",
+    "Options",
+    "Penalty",
+    "Router",
+    "Routing",
+    "SiteInput",
+]
