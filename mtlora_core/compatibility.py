@@ -1,0 +1,154 @@
+"""Which parts cannot work together, from what they declare; each problem says what instead.
+
+Only capabilities are compared, never names: the core knows no part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from .component import Component
+from .recipe.node import Keys
+from .sites import Site
+
+Problem = tuple[Keys, str]
+"""The keys in the recipe that a problem or notice is about, and what it says."""
+
+
+def mixed(experts: Component) -> tuple[str, ...]:
+    """Return the units these experts can be weighed for; none where they take no router."""
+    return tuple(experts.capabilities.get("mixes", ()))
+
+
+def looks_ahead(router: Component) -> bool:
+    """Whether a token's weights may depend on later tokens."""
+    sees_no_tokens = router.capabilities.get("per") in ("model", "task")
+    return not router.capabilities.get("causal", sees_no_tokens)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a recipe, as far as they are known, and what could stand in for them."""
+
+    found: Mapping[Keys, Component]
+    """By where they stand, such as ``("regularizers", 0)``."""
+    routed: bool
+    """Whether the recipe names a router, found or not."""
+    causal: bool | None
+    """Whether the backbone is; None where that is not known."""
+    installed: Sequence[Component] = ()
+    """Every installed part, for advice."""
+
+    @property
+    def experts(self) -> Component | None:
+        """The experts."""
+        return self.found.get(("experts",))
+
+    @property
+    def router(self) -> Component | None:
+        """The router."""
+        return self.found.get(("router",))
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield what keeps these parts from working together."""
+        if self.experts is not None:
+            yield from self._routing_problems(self.experts)
+        if self.router is not None and self.causal and looks_ahead(self.router):
+            yield (
+                ("router",),
+                f"{self.router.name!r} weighs a token by later ones, which a causal backbone must "
+                f"not see; {self._routers()}",
+            )
+        for keys, part in self.found.items():
+            reason = self._penalty_problem(part)
+            if reason:
+                yield keys, reason
+
+    def notices(self) -> Iterator[Problem]:
+        """Yield what is allowed and hardly meant."""
+        experts, router = self.experts, self.router
+        if experts is None or router is None or router.capabilities.get("learned", True):
+            return
+        if mixed(experts) and router.capabilities.get("per") == "model":
+            # Experts start with B = 0: under the same weight their gradients are equal for ever.
+            yield (
+                ("router",),
+                f"{router.name!r} gives every expert of {experts.name!r} a fixed weight, so they "
+                "stay equal for ever: one low-rank update in disguise, good for a baseline only",
+            )
+        for keys, part in self.found.items():
+            if part.capabilities.get("penalizes") == "routing":
+                yield keys, f"{part.name!r} penalizes routing, and {router.name!r} learns none"
+
+    def site_problems(self, sites: Sequence[Site]) -> Iterator[Problem]:
+        """Yield what is wrong with the chosen sites, and who cannot work there."""
+        if not sites:
+            yield ("placement",), "chooses no site of this backbone; it needs at least one"
+        names = [site.name for site in sites]
+        for name in dict.fromkeys(names):
+            if names.count(name) > 1:
+                yield ("placement",), f"chooses the site {name!r} twice"
+            if "." in name:
+                yield ("placement",), f"names a site {name!r}; a site's name has no dots"
+        block = next((site.name for site in sites if site.kind == "block"), None)
+        if self.experts and block and self.experts.capabilities.get("needs_base", False):
+            yield (
+                ("experts",),
+                f"{self.experts.name!r} reads a projection's weight, and the site {block!r} is a "
+                "block, which has none; place adapters on projections, or take other experts",
+            )
+
+    def _routing_problems(self, experts: Component) -> Iterator[Problem]:
+        units = " or ".join(mixed(experts))
+        if not units and self.routed:
+            yield (
+                ("router",),
+                f"experts {experts.name!r} take no router; leave it out, or {self._mixing()}",
+            )
+        elif units and not self.routed:
+            yield (
+                ("experts",),
+                f"{experts.name!r} need a router, and the recipe has none; {self._routers()}",
+            )
+        elif self.router and self.router.capabilities.get("per") not in mixed(experts):
+            yield (
+                ("router",),
+                f"{self.router.name!r} weighs experts per {self.router.capabilities.get('per')}, "
+                f"and {experts.name!r} mix them per {units}; {self._routers()}",
+            )
+
+    def _penalty_problem(self, part: Component) -> str | None:
+        penalizes = part.capabilities.get("penalizes")
+        if penalizes == "routing" and not self.routed:
+            return f"{part.name!r} penalizes routing, and the recipe has no router; leave it out"
+        if penalizes == "weights" and self.experts and not mixed(self.experts):
+            return (
+                f"{part.name!r} keeps experts apart, and {self.experts.name!r} have nothing to "
+                f"mix, so no pairs; leave it out, or {self._mixing()}"
+            )
+        return None
+
+    def _routers(self) -> str:
+        units = mixed(self.experts) if self.experts else ()
+        return _write(
+            "router",
+            [
+                each.name
+                for each in self.installed
+                if each.kind == "router"
+                and each.capabilities.get("per") in units
+                and not (self.causal and looks_ahead(each))
+            ],
+        )
+
+    def _mixing(self) -> str:
+        mixing = [each.name for each in self.installed if each.kind == "experts" and mixed(each)]
+        return _write("experts", mixing)
+
+
+def _write(kind: str, names: Sequence[str]) -> str:
+    if not names:
+        return f"no installed {kind} would fit"
+    first, *others = sorted(set(names))
+    return f"write `{kind}: {first}`" + (f" (or {', '.join(others)})" if others else "")

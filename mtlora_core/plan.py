@@ -1,0 +1,59 @@
+"""What ``resolve`` makes of a recipe: every name a part, every option checked, every site known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from .component import Component
+from .options import Options
+from .recipe import Recipe
+from .sites import BackboneShape, Site
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A part together with its validated options."""
+
+    component: Component
+    options: Options
+    package: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe that can be composed."""
+
+    recipe: Recipe
+    """The recipe with every part's package and every default written out."""
+    backbone: Bound
+    placement: Bound
+    experts: Bound
+    router: Bound | None
+    regularizers: tuple[Bound, ...]
+    tasks: Bound
+    shape: BackboneShape
+    sites: tuple[Site, ...]
+    notices: tuple[str, ...] = field(default=(), compare=False)
+    """What the user should know: options that were dropped, parts that do little together."""
+    observers: tuple[object, ...] = field(default=(), compare=False, repr=False)
+    """The plugins that the recipe names under ``observe``."""
+
+    def parts(self) -> Iterator[tuple[str, Bound]]:
+        """Yield each part with its place, such as ``("regularizers.0", bound)``."""
+        for kind in ("backbone", "placement", "experts", "router"):
+            bound = getattr(self, kind)
+            if bound is not None:
+                yield kind, bound
+        for index, bound in enumerate(self.regularizers):
+            yield f"regularizers.{index}", bound
+        yield "tasks", self.tasks
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the recipe as plain data, with every default and every path absolute.
+
+        :func:`~mtlora_core.recipe.load_recipe` takes it back, and it resolves to the same plan.
+        """
+        return self.recipe.to_json()
