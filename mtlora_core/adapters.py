@@ -1,0 +1,241 @@
+"""Adapters at their sites, attached to a backbone by forward hooks.
+
+The backbone is never rewritten: its class, state dict and quantization stay as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .context import TaskContext
+from .errors import CompositionError
+from .interfaces import Experts, Penalty, Router, SiteInput
+from .sites import Site
+
+
+class Adapter(nn.Module):
+    """The experts of one site and, where the recipe has one, their router."""
+
+    def __init__(
+        self, site: Site, experts: Experts, router: Router | None, *, needs_base: bool = False
+    ) -> None:
+        super().__init__()
+        self.site = site
+        self.experts = experts
+        self.router = router
+        self.needs_base = needs_base
+
+    def forward(
+        self, hidden: Tensor, base_output: Tensor, module: nn.Module, context: TaskContext
+    ) -> Tensor:
+        """Return ``base_output`` ``[b, t, o]`` with the update for ``hidden`` ``[b, t, d]`` added.
+
+        ``module`` is the frozen module whose output it is.
+        """
+        if not torch.is_autocast_enabled(hidden.device.type):
+            # A backbone in bfloat16 keeps its dtype, the adapters keep float32.
+            hidden = hidden.to(self.experts.up_factors.dtype)
+        routing = None
+        if self.router is not None:
+            routing = replace(self.router(hidden, context), mask=context.mask_for(hidden))
+            context.record(self.site.name, routing)
+        weight = _weight(module, self.site) if self.needs_base else None
+        update: Tensor = self.experts(SiteInput(hidden, base_output, weight, context), routing)
+        return base_output + update.to(base_output.dtype)
+
+
+@dataclass(frozen=True)
+class WeightedPenalty:
+    """A penalty of the recipe, by its part's name."""
+
+    name: str
+    weight: float
+    penalty: Penalty
+
+
+class Adapters(nn.Module):
+    """The adapters of a model, by site; attached to a backbone by forward hooks.
+
+    Args:
+        adapters: One for each site.
+        tasks: The names of the tasks, in the order of their ids.
+        penalties: The recipe's penalties.
+    """
+
+    def __init__(
+        self,
+        adapters: Sequence[Adapter],
+        tasks: Sequence[str] = (),
+        penalties: Sequence[WeightedPenalty] = (),
+    ) -> None:
+        super().__init__()
+        self.sites = nn.ModuleDict({adapter.site.name: adapter for adapter in adapters})
+        self.context = TaskContext(tuple(tasks))
+        self.penalties = tuple(penalties)
+        self._handles: list[Any] = []
+
+    def __iter__(self) -> Iterator[Adapter]:
+        """Yield the adapters in the order of their sites."""
+        for adapter in self.sites.values():
+            assert isinstance(adapter, Adapter)
+            yield adapter
+
+    def attach(self, module: nn.Module) -> None:
+        """Put the adapters on ``module``.
+
+        Raises:
+            CompositionError: it has adapters already, is compiled, or lacks a site's module.
+        """
+        _refuse_unfit(module)
+        missing = [
+            f"site {a.site.name}: the model has no module {name!r}"
+            for a in self
+            for name in dict.fromkeys((a.site.reads, a.site.adds))
+            if not _has(module, name)
+        ]
+        if missing:
+            raise CompositionError(missing)
+        self._handles = _Forward(self.context).register(module)
+        for adapter in self:
+            self._handles += _SiteHooks(adapter, self.context).register(module)
+
+    def detach(self) -> None:
+        """Take the adapters off; the module is again what it was, bit for bit."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def serving(
+        self, tasks: Sequence[str] | None = None, mask: Tensor | None = None
+    ) -> AbstractContextManager[None]:
+        """Say which task each row of the forwards inside belongs to, and which tokens are real.
+
+        Args:
+            tasks: The name of each example's task; None where no part asks for it.
+            mask: ``[b, t]``, true or 1 for real tokens, such as an attention mask.
+
+        Raises:
+            CompositionError: a name is not one of the model's tasks.
+        """
+        if tasks is None:
+            return self.context.serving(None, mask)
+        unknown = sorted(set(tasks) - set(self.context.tasks))
+        if unknown:
+            known = ", ".join(self.context.tasks) or "none"
+            raise CompositionError(f"unknown task {unknown[0]!r}; the model's tasks: {known}")
+        ids = torch.tensor([self.context.tasks.index(name) for name in tasks])
+        return self.context.serving(ids.to(next(self.parameters()).device), mask)
+
+    def penalty_terms(self) -> dict[str, Tensor]:
+        """Return each penalty for the last forward: its weight times its mean over sites."""
+        records = self.context.records
+        return {
+            p.name: p.weight
+            * torch.stack([p.penalty(a.experts, records.get(a.site.name)) for a in self]).mean()
+            for p in self.penalties
+        }
+
+
+class _Forward:
+    """Marks where a forward of the whole backbone begins and ends."""
+
+    def __init__(self, context: TaskContext) -> None:
+        self.context = context
+
+    def register(self, module: nn.Module) -> list[Any]:
+        return [
+            module.register_forward_pre_hook(self.begin),
+            module.register_forward_hook(self.end, always_call=True),
+        ]
+
+    def begin(self, module: nn.Module, args: Any) -> None:
+        self.context.begin()
+
+    def end(self, module: nn.Module, args: Any, output: Any) -> None:
+        self.context.end()
+
+
+class _SiteHooks:
+    """The hooks of one site: bound methods of this object, so copies and pickles keep their own."""
+
+    def __init__(self, adapter: Adapter, context: TaskContext) -> None:
+        self.adapter = adapter
+        self.context = context
+
+    def register(self, module: nn.Module) -> list[Any]:
+        site = self.adapter.site
+        reads, adds = module.get_submodule(site.reads), module.get_submodule(site.adds)
+        if reads is adds:
+            return [adds.register_forward_hook(self.through, with_kwargs=True)]
+        return [
+            reads.register_forward_pre_hook(self.before, with_kwargs=True),
+            adds.register_forward_hook(self.after),
+        ]
+
+    def through(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        return self._added(module, _hidden(args, kwargs), output)
+
+    def before(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        self.context.hold(self.adapter.site.name, _hidden(args, kwargs))
+
+    def after(self, module: nn.Module, args: Any, output: Any) -> Any:
+        return self._added(module, self.context.release(self.adapter.site.name), output)
+
+    def _added(self, module: nn.Module, hidden: Tensor, output: Any) -> Any:
+        if isinstance(output, tuple):  # attention returns its weights beside its output
+            return (self._added(module, hidden, output[0]), *output[1:])
+        site = self.adapter.site
+        if site.start is None:
+            return self.adapter(hidden, output, module, self.context)
+        before, own, behind = output.tensor_split((site.start, site.start + site.o), dim=-1)
+        return torch.cat([before, self.adapter(hidden, own, module, self.context), behind], dim=-1)
+
+
+def _hidden(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
+    """Return the hidden states of a call: the first positional argument, or the first tensor."""
+    if args:
+        first = args[0]
+    elif "hidden_states" in kwargs:
+        first = kwargs["hidden_states"]
+    else:
+        first = next((value for value in kwargs.values() if isinstance(value, Tensor)), None)
+    assert isinstance(first, Tensor), "a site's module is called with hidden states"
+    return first
+
+
+def _weight(module: nn.Module, site: Site) -> Tensor:
+    """Return a view of a projection's frozen weight as ``[o, d]``."""
+    weight: Tensor = module.get_parameter("weight")
+    # GPT-2's Conv1D keeps [d, o]; a square weight's class has to tell.
+    if type(module).__name__ == "Conv1D":
+        weight = weight.T
+    return weight if site.slice is None else weight[site.slice]
+
+
+def _has(module: nn.Module, name: str) -> bool:
+    try:
+        module.get_submodule(name)
+    except AttributeError:
+        return False
+    return True
+
+
+def _refuse_unfit(module: nn.Module) -> None:
+    """Raise where hooks would be doubled, or ignored in silence."""
+    for name, each in module.named_modules():
+        if hasattr(each, "_orig_mod") or getattr(each, "_compiled_call_impl", None) is not None:
+            raise CompositionError(
+                f"the model is compiled{f' at {name!r}' if name else ''}, and compiled code would "
+                "ignore adapters: attach first, compile afterwards"
+            )
+        for hook in (*each._forward_hooks.values(), *each._forward_pre_hooks.values()):
+            if isinstance(getattr(hook, "__self__", None), _SiteHooks | _Forward):
+                raise CompositionError(
+                    "the model has adapters already: detach them first, or attach to a copy"
+                )

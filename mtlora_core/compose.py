@@ -1,0 +1,171 @@
+"""A plan becomes a model: parts are loaded, built, and attached."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .adapters import Adapter, Adapters, WeightedPenalty
+from .component import load
+from .errors import CompositionError, DataError
+from .interfaces import Experts, Router
+from .model import MultiTaskModel
+from .options import PenaltyOptions
+from .recipe import Recipe, load_recipe
+from .registry import Registry
+from .resolve import Bound, Plan, resolve
+from .seeds import derive
+from .sites import Site
+from .tasks import Task, TaskData
+
+
+def load_tasks(plan: Plan) -> list[TaskData]:
+    """Read the tasks of a plan.
+
+    Raises:
+        DataError: the data cannot be used, with every problem found.
+    """
+    data = list(load(plan.tasks.component.build)(plan.tasks.options, seed=plan.recipe.seed))
+    counts = Counter(each.task.name for each in data)
+    problems = [f"tasks: {count} tasks are named {n!r}" for n, count in counts.items() if count > 1]
+    problems += [
+        f"task {each.task.name!r}: the {split} split has no examples"
+        for each in data
+        for split, examples in each.splits()
+        if not examples
+    ]
+    if not data:
+        problems.append("tasks: the recipe's tasks are empty")
+    if problems:
+        raise DataError(problems)
+    return data
+
+
+def compose(
+    plan: Plan,
+    tasks: Sequence[TaskData | Task] | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    meta: bool = False,
+) -> MultiTaskModel:
+    """Assemble the model of a plan.
+
+    Args:
+        plan: What ``resolve`` made of a recipe.
+        tasks: The tasks, with or without their examples; None reads the plan's.
+        device: Where the model goes. Parameters are drawn on the CPU, the same for every device.
+        meta: Build shapes without weights on the meta device, to count parameters.
+
+    Raises:
+        CompositionError: the built backbone does not fit the parts.
+        DataError: the tasks cannot be read.
+    """
+    given = load_tasks(plan) if tasks is None else tasks
+    specs = [each.task if isinstance(each, TaskData) else each for each in given]
+    with torch.device("meta") if meta else nullcontext():
+        backbone = load(plan.backbone.component.build)(plan.backbone.options, meta=meta)
+        adapters = build_adapters(plan, [task.name for task in specs])
+        heads = [_head(plan, task, backbone.width) for task in specs]
+        with named("the backbone and the placement", plan.backbone, plan.placement):
+            model = MultiTaskModel(backbone, adapters, specs, heads)
+    if plan.recipe.train.checkpointing:
+        backbone.checkpoint(adapters.context.checkpoint_contexts)
+    return model if meta else model.to(device)
+
+
+def attach(
+    module: nn.Module,
+    recipe: Recipe | str | Path | Mapping[str, Any],
+    *,
+    tasks: Sequence[str] = (),
+    registry: Registry | None = None,
+) -> Adapters:
+    """Put a recipe's adapters on a model of your own, for a training loop of your own.
+
+    The recipe's placement, experts, router, regularizers and seed are used; of its backbone only
+    the part's name, which says how to read the model's shape; of its tasks nothing.
+
+    Args:
+        module: A pretrained model. Freezing it is up to you.
+        recipe: A recipe, its path, or a mapping.
+        tasks: The names of your tasks, where a part needs them.
+        registry: The parts; None discovers those installed.
+
+    Returns:
+        The adapters, on the module's device. Train ``adapters.parameters()``, wrap forwards in
+        ``adapters.serving(...)``, add ``adapters.penalty_terms()`` to the loss; ``detach()`` ends.
+
+    Raises:
+        RecipeError: the recipe cannot be used as written.
+        CompositionError: the model cannot take the adapters.
+    """
+    read = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    plan = resolve(read, registry or Registry.discover(), module)
+    adapters = build_adapters(plan, tasks)
+    with named("the model and the placement", plan.backbone, plan.placement):
+        adapters.attach(module)
+    return adapters.to(next(module.parameters()).device)
+
+
+def build_adapters(plan: Plan, tasks: Sequence[str]) -> Adapters:
+    """Build the adapters of a plan for every site, attached to nothing yet."""
+    penalties = [
+        WeightedPenalty(b.component.name, _weight(b), load(b.component.build)(b.options))
+        for b in plan.regularizers
+    ]
+    return Adapters([_adapter(plan, site, tasks) for site in plan.sites], tasks, penalties)
+
+
+def _adapter(plan: Plan, site: Site, tasks: Sequence[str]) -> Adapter:
+    with _seeded(plan, site.name, "experts"):
+        experts: Experts = load(plan.experts.component.build)(plan.experts.options, site, tasks)
+    needs_base = plan.experts.component.capabilities.get("needs_base", False)
+    return Adapter(site, experts, _router(plan, site, experts.count, tasks), needs_base=needs_base)
+
+
+def _router(plan: Plan, site: Site, experts: int, tasks: Sequence[str]) -> Router | None:
+    if plan.router is None:
+        return None
+    with _seeded(plan, site.name, "router"):
+        router = load(plan.router.component.build)(plan.router.options, site, experts, tasks)
+        assert isinstance(router, Router)
+        return router
+
+
+def _head(plan: Plan, task: Task, width: int) -> nn.Linear:
+    with _seeded(plan, "head", task.name):
+        return nn.Linear(width, task.outputs)
+
+
+def _weight(bound: Bound) -> float:
+    assert isinstance(bound.options, PenaltyOptions), "a penalty's options are PenaltyOptions"
+    return bound.options.weight
+
+
+@contextmanager
+def _seeded(plan: Plan, *names: str) -> Iterator[None]:
+    """Draw from the named stream inside, and leave torch's own where it was."""
+    before = torch.get_rng_state()
+    torch.default_generator.manual_seed(derive(plan.recipe.seed, *names))
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
+
+
+@contextmanager
+def named(what: str, *bounds: Bound) -> Iterator[None]:
+    """Say which parts met where they turn out not to fit."""
+    try:
+        yield
+    except CompositionError as error:
+        parts = " and ".join(f"{b.component.kind} {b.component.name!r}" for b in bounds)
+        raise CompositionError(
+            [f"{what} do not fit ({parts}): {problem}" for problem in error.problems]
+        ) from error

@@ -1,0 +1,275 @@
+"""A plan becomes a run folder: composed, trained, scored once, saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from .compose import compose, load_tasks
+from .errors import RecipeError, RunFolderError
+from .lock import differences, make_lock
+from .model import MultiTaskModel
+from .registry import relay
+from .resolve import Plan
+from .runfolder import RunFolder
+from .tasks import TaskData
+from .tensors import digest
+from .train import checkpoint
+from .train.baselines import Baseline, baselines
+from .train.corpus import Corpus
+from .train.engine import make_accelerator
+from .train.evaluate import split_table
+from .train.loop import advance, keep
+from .train.session import Session, start, total_steps
+
+Event = dict[str, Any]
+
+
+def run(
+    plan: Plan,
+    folder: Path,
+    *,
+    device: str | None = None,
+    steps: int | None = None,
+    resume: bool = False,
+    locked: bool = False,
+) -> Iterator[Event]:
+    """Compose, train, evaluate and save; yield what happens.
+
+    Args:
+        plan: What to run; with ``resume``, what :func:`plan_of` returns.
+        folder: The run folder: free, or with ``resume`` an unfinished run's.
+        device: Such as ``cpu`` or ``cuda:1``; None takes the best there is.
+        steps: Optimizer steps instead of the recipe's.
+        resume: Go on from the folder's checkpoint.
+        locked: Refuse any difference from the folder's lock.
+
+    Yields:
+        ``started``, ``phase``, ``step``, ``evaluated`` and ``finished`` events. All but phases
+        are also the lines of ``metrics.jsonl``.
+
+    Raises:
+        MtloraError: bad input, before anything is written; or a run that could not go on, whose
+            last good checkpoint is kept.
+    """
+    begun = perf_counter()
+    home = RunFolder(folder)
+    if not resume:
+        home.require_free()
+    elif finished := [event for event in home.records() if event["event"] == "finished"]:
+        yield finished[-1]
+        return
+    plan = _with_steps(plan, steps, resume)
+    yield _phase("reading the tasks")
+    data = load_tasks(plan)
+    accelerator = make_accelerator(plan.recipe.train.precision, device)
+    yield _phase("loading the backbone")
+    model = compose(plan, data)
+    options, seed = plan.recipe.train, plan.recipe.seed
+    session = start(model, data, options, seed=seed, accelerator=accelerator)
+    lock = make_lock(plan, data, accelerator.device)
+    notices = _claim(home, plan, lock, resume, locked)
+    if resume:
+        _restore(session, home)
+    emit = _emitter(home, plan, accelerator.is_main_process)
+    yield emit(_started(session, home, data, notices))
+    yield from _train(session, home, emit)
+    keep(session)
+    if accelerator.is_main_process:
+        home.write_adapter(model, plan.to_json())
+    yield _phase("scoring the test split")
+    test = split_table(session.model, data, "test", accelerator, seed)
+    yield _phase("fitting the baselines")
+    beside = _baselines(plan, session, data) if accelerator.is_main_process else {}
+    yield emit(_finished(session, test, beside, perf_counter() - begun))
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """Return what a run of ``plan`` would be; shapes only, no weights are read.
+
+    Raises:
+        MtloraError: the tasks cannot be read, or the parts do not fit.
+    """
+    data = load_tasks(plan)
+    model = compose(plan, data, meta=True)
+    train = Corpus(model.backbone, data, "train")
+    return {
+        "parts": [
+            {
+                "path": path,
+                "kind": bound.component.kind,
+                "name": bound.component.name,
+                "package": bound.package,
+                "version": bound.version,
+                "options": bound.options.model_dump(mode="json"),
+            }
+            for path, bound in plan.parts()
+        ],
+        "sites": [
+            {"name": s.name, "reads": s.reads, "adds": s.adds, "d": s.d, "o": s.o, "kind": s.kind}
+            for s in plan.sites
+        ],
+        "parameters": count_parameters(model),
+        "tasks": _task_rows(data, train),
+        "steps": total_steps(plan.recipe.train, [len(each.train) for each in data]),
+    }
+
+
+def count_parameters(model: MultiTaskModel) -> dict[str, int]:
+    """Return how many parameters are trained, by kind, and how many there are in all."""
+    adapters = sum(p.numel() for p in model.adapters.parameters())
+    heads = sum(p.numel() for p in model.heads.parameters())
+    frozen = sum(p.numel() for p in model.backbone.parameters())
+    trained = adapters + heads
+    return {"trainable": trained, "total": trained + frozen, "adapters": adapters, "heads": heads}
+
+
+def free_folder(parent: Path, name: str) -> Path:
+    """Return ``parent/name``, or the first of ``name-2``, ``name-3``, … that is free."""
+    candidate, number = parent / name, 1
+    while candidate.exists():
+        number += 1
+        candidate = parent / f"{name}-{number}"
+    return candidate
+
+
+def _with_steps(plan: Plan, steps: int | None, resume: bool) -> Plan:
+    if steps is None:
+        return plan
+    if resume:
+        raise RecipeError("--steps: a run that goes on keeps its recipe's steps")
+    train = plan.recipe.train.model_copy(update={"steps": steps, "epochs": None})
+    return replace(plan, recipe=plan.recipe.model_copy(update={"train": train}))
+
+
+def _claim(
+    home: RunFolder, plan: Plan, lock: Mapping[str, Any], resume: bool, locked: bool
+) -> list[str]:
+    """Make the run's folder, or compare it with its lock; return what is worth saying."""
+    if not resume:
+        home.create(plan.to_json(), lock)
+        return []
+    found = differences(home.read_lock(), lock)
+    data = [line for line in found if line.startswith("data.")]
+    if data or (locked and found):
+        reason = "is locked" if locked else "needs the data it began with"
+        raise RunFolderError([f"{home.lock}: the run {reason}: {line}" for line in data or found])
+    return [f"since the run began, {line}" for line in found]
+
+
+def _restore(session: Session, home: RunFolder) -> None:
+    """Bring the session to the last checkpoint, or to the start where there is none yet."""
+    size = 0
+    if (home.checkpoint / checkpoint.NAME).exists():
+        size = checkpoint.restore(session, home.checkpoint)["metrics_size"]
+    home.cut_metrics(size)
+
+
+def _train(session: Session, home: RunFolder, emit: Callable[[Event], Event]) -> Iterator[Event]:
+    """Yield the training's records, with a checkpoint after those that are due for one."""
+    every = session.options.save_every
+    for event in advance(session):
+        yield emit(event)
+        step = session.progress.step
+        due = step % every == 0 and not session.due if every else False
+        if (due or event["event"] == "evaluated") and session.accelerator.is_main_process:
+            checkpoint.save(session, home.checkpoint, {"metrics_size": home.metrics_size()})
+
+
+def _emitter(home: RunFolder, plan: Plan, main: bool) -> Callable[[Event], Event]:
+    """Return what records an event and tells the observers that the recipe names."""
+    observers = relay(plan.observers)
+    hooks = {
+        "step": observers.mtlora_step,
+        "evaluated": observers.mtlora_evaluated,
+        "finished": observers.mtlora_run_finished,
+    }
+
+    def emit(event: Event) -> Event:
+        if not main:
+            return event
+        home.record(event)
+        if event["event"] == "started":
+            observers.mtlora_run_started(folder=home.path, recipe=plan.to_json())
+        else:
+            hooks[event["event"]](folder=home.path, record=event)
+        return event
+
+    return emit
+
+
+def _phase(name: str) -> Event:
+    return {"event": "phase", "name": name}
+
+
+def _started(
+    session: Session, home: RunFolder, data: Sequence[TaskData], notices: Sequence[str]
+) -> Event:
+    return {
+        "event": "started",
+        "folder": str(home.path),
+        "device": str(session.accelerator.device),
+        "processes": session.accelerator.num_processes,
+        "steps": session.steps,
+        "resumed_at": session.progress.step,
+        "parameters": count_parameters(session.model),
+        "tasks": _task_rows(data, session.train),
+        "notices": list(notices),
+    }
+
+
+def _task_rows(data: Sequence[TaskData], train: Corpus) -> dict[str, dict[str, Any]]:
+    return {
+        each.task.name: {
+            "objective": each.task.objective,
+            "metric": each.task.metric,
+            "classes": len(each.task.labels),
+            **{split: len(examples) for split, examples in each.splits()},
+            "truncated": truncated,
+        }
+        for each, truncated in zip(data, train.truncated, strict=True)
+    }
+
+
+def _baselines(plan: Plan, session: Session, data: Sequence[TaskData]) -> dict[str, Baseline]:
+    """Score what any adapter has to beat, on the backbone without its adapters."""
+    model = session.model
+    options = plan.backbone.options.model_dump_json()
+    weights = digest(dict(model.backbone.state_dict()))
+    key = f"{plan.backbone.package}/{plan.backbone.version}/{options}/{weights}"
+    model.adapters.detach()
+    try:
+        return baselines(model.backbone, key, data, session.accelerator.device)
+    finally:
+        model.adapters.attach(model.backbone.module)
+
+
+def _finished(
+    session: Session,
+    test: Mapping[str, dict[str, Any]],
+    beside: Mapping[str, Baseline],
+    seconds: float,
+) -> Event:
+    rows = {
+        name: {**row, **({} if name not in beside else vars(beside[name]))}
+        for name, row in test.items()
+    }
+    columns = {"model": "value", "majority": "majority", "tfidf": "tfidf", "heads": "heads"}
+    return {
+        "event": "finished",
+        "step": session.progress.step,
+        "best_step": session.progress.best_step,
+        "stopped_early": session.stopped_early,
+        "seconds": seconds,
+        "mean": {
+            column: float(np.mean([row[key] for row in rows.values()]))
+            for column, key in columns.items()
+            if all(key in row for row in rows.values())
+        },
+        "test": rows,
+    }

@@ -1,0 +1,134 @@
+"""The folder of one run: its recipe, lock, metrics, checkpoint and adapter."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import tensors
+from .errors import RunFolderError
+from .files import append, write
+from .model import MultiTaskModel
+from .recipe import Recipe, dump_recipe, load_recipe
+from .tasks import Task
+
+FORMAT = "1"
+"""Version of ``adapter.safetensors``."""
+
+
+class RunFolder:
+    """Reads and writes the files of one run.
+
+    Args:
+        path: The folder; nothing is made or read here.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recipe = path / "recipe.yaml"
+        self.lock = path / "lock.json"
+        self.metrics = path / "metrics.jsonl"
+        self.adapter = path / "adapter.safetensors"
+        self.checkpoint = path / "checkpoint"
+
+    def create(self, recipe: Mapping[str, Any], lock: Mapping[str, Any]) -> None:
+        """Make the folder of a new run.
+
+        Raises:
+            RunFolderError: something is there already.
+        """
+        self.require_free()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(f"{self.path}: cannot be made: {error.strerror}") from error
+        write(self.recipe, dump_recipe(recipe))
+        write(self.lock, json.dumps(lock, indent=2) + "\n")
+
+    def require_free(self) -> None:
+        """Raise unless a new run may have this folder.
+
+        Raises:
+            RunFolderError: something is there already.
+        """
+        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+            return
+        advice = (
+            f"go on with it by --resume {self.path}, or choose another --out"
+            if self.recipe.is_file()
+            else "choose another --out"
+        )
+        raise RunFolderError(f"{self.path}: exists and is not this run's; {advice}")
+
+    def read_recipe(self) -> Recipe:
+        """Return the run's resolved recipe.
+
+        Raises:
+            RunFolderError: this is no run folder.
+        """
+        if not self.recipe.is_file():
+            raise RunFolderError(f"{self.path}: is no run folder: it has no recipe.yaml")
+        return load_recipe(self.recipe)
+
+    def read_lock(self) -> dict[str, Any]:
+        """Return the run's lock.
+
+        Raises:
+            RunFolderError: it is missing or damaged.
+        """
+        try:
+            lock: dict[str, Any] = json.loads(self.lock.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{self.lock}: cannot be read: {error}") from error
+        return lock
+
+    def record(self, event: Mapping[str, Any]) -> None:
+        """Add a line to the metrics."""
+        append(self.metrics, json.dumps(event, ensure_ascii=False))
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the whole lines of the metrics; one that a kill cut short is left out."""
+        if not self.metrics.is_file():
+            return []
+        lines = self.metrics.read_text("utf-8").split("\n")
+        return [json.loads(line) for line in lines[:-1]]
+
+    def metrics_size(self) -> int:
+        """Return how many bytes of metrics there are."""
+        return self.metrics.stat().st_size if self.metrics.exists() else 0
+
+    def cut_metrics(self, size: int) -> None:
+        """Forget the lines that a checkpoint does not know of; its steps will be taken again."""
+        if self.metrics.exists():
+            os.truncate(self.metrics, size)
+
+    def write_adapter(self, model: MultiTaskModel, recipe: Mapping[str, Any]) -> None:
+        """Write what was trained, with the recipe and the tasks in the header."""
+        header = {
+            "format": FORMAT,
+            "recipe": json.dumps(recipe),
+            "tasks": json.dumps([task.to_json() for task in model.tasks]),
+        }
+        tensors.save(self.adapter, model.trained_state(), header)
+
+    def read_adapter(self) -> tuple[dict[str, Any], Recipe, Sequence[Task]]:
+        """Return the tensors, the recipe and the tasks of the adapter.
+
+        Raises:
+            RunFolderError: the run is not finished, or the file is damaged or another format's.
+        """
+        if self.recipe.is_file() and not self.adapter.exists():
+            raise RunFolderError(
+                f"{self.path}: the run is not finished; go on with it: "
+                f"mtlora compose --resume {self.path}"
+            )
+        values, header = tensors.read(self.adapter)
+        if header.get("format") != FORMAT:
+            raise RunFolderError(
+                f"{self.adapter}: is of format {header.get('format')}, this mtlora reads {FORMAT}"
+            )
+        tasks = [Task.from_json(each) for each in json.loads(header["tasks"])]
+        return values, load_recipe(json.loads(header["recipe"])), tasks

@@ -1,0 +1,51 @@
+"""accelerate, set up: which device, which precision, how many processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from ..errors import RecipeError
+
+PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+def make_accelerator(precision: str = "fp32", device: str | None = None) -> Accelerator:
+    """Return the engine of one training.
+
+    Args:
+        precision: ``fp32``, ``bf16`` or ``fp16``, as in ``train.precision``.
+        device: Such as ``cpu``, ``cuda:1`` or ``mps``; None takes the best there is.
+
+    Raises:
+        RecipeError: the device cannot do that, or is not there.
+    """
+    # accelerate keeps one state a process and refuses a second precision; we may train twice.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        with _chosen(device):
+            return Accelerator(mixed_precision=PRECISIONS[precision], cpu=device == "cpu")
+    except (RuntimeError, ValueError) as error:
+        where = f"device {device!r}" if device else "this machine"
+        raise RecipeError(f"train.precision: {precision} on {where}: {error}") from error
+
+
+@contextmanager
+def _chosen(device: str | None) -> Iterator[None]:
+    """Name the device to accelerate, which reads it from the environment."""
+    if device is None or device == "cpu":
+        yield
+        return
+    before = os.environ.get("ACCELERATE_TORCH_DEVICE")
+    os.environ["ACCELERATE_TORCH_DEVICE"] = device
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["ACCELERATE_TORCH_DEVICE"]
+        else:
+            os.environ["ACCELERATE_TORCH_DEVICE"] = before

@@ -1,0 +1,117 @@
+"""Where a training stands: the model, its optimizer, and how far it has come."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from ..model import MultiTaskModel
+from ..recipe import TrainOptions
+from ..tasks import TaskData
+from .corpus import Corpus, Pick
+from .optimizer import make_optimizer
+from .sampling import batches_per_epoch, epoch
+
+
+@dataclass
+class Progress:
+    """The numbers of a training that a checkpoint keeps."""
+
+    step: int = 0
+    """Optimizer steps taken."""
+    evaluated_at: int = 0
+    """Step of the last evaluation."""
+    best_step: int = 0
+    best_mean: float = -math.inf
+    """Mean over tasks of the primary validation metric, at its best."""
+    waited: int = 0
+    """Evaluations since the best one."""
+    seconds: float = 0.0
+    """Time spent in steps and evaluations."""
+
+
+@dataclass
+class Session:
+    """A training under way.
+
+    Every random choice is a function of seed and step, so the model, the optimizer and
+    :class:`Progress` are all that a resumed run needs.
+    """
+
+    model: MultiTaskModel
+    options: TrainOptions
+    seed: int
+    accelerator: Accelerator
+    train: Corpus
+    validation: Corpus
+    progress: Progress = field(default_factory=Progress)
+    best: Mapping[str, Tensor] | None = None
+    """The trained tensors at the best evaluation, on the CPU."""
+
+    def __post_init__(self) -> None:
+        self.optimizer = make_optimizer(self.model, self.options)
+        self.scaler = torch.amp.GradScaler(
+            self.accelerator.device.type, enabled=self.options.precision == "fp16"
+        )
+        self.lengths = self.train.lengths
+        self.per_epoch = batches_per_epoch(
+            [len(each) for each in self.lengths], self.options.batch_size
+        )
+        self._epoch: tuple[int, list[list[Pick]]] = (-1, [])
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole training."""
+        return total_steps(self.options, [len(each) for each in self.lengths])
+
+    @property
+    def due(self) -> bool:
+        """Whether the model is to be evaluated before the next step."""
+        step, every = self.progress.step, self.options.evaluate_every or self.per_epoch
+        wanted = step % every == 0 or step == self.steps
+        return step > 0 and wanted and self.progress.evaluated_at != step
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether patience has run out."""
+        patience = self.options.patience
+        return patience is not None and self.progress.waited >= patience
+
+    @property
+    def finished(self) -> bool:
+        """Whether no step is left to take."""
+        return self.progress.step >= self.steps or self.stopped_early
+
+    def picks(self) -> list[Pick]:
+        """Return the examples of the next step, over all processes."""
+        number, index = divmod(self.progress.step, self.per_epoch)
+        if self._epoch[0] != number:
+            size, how = self.options.batch_size, self.options.sampling
+            self._epoch = number, [*epoch(self.lengths, how, size, seed=self.seed, number=number)]
+        return self._epoch[1][index]
+
+
+def total_steps(options: TrainOptions, sizes: Sequence[int]) -> int:
+    """Return the optimizer steps of a training on tasks of ``sizes`` examples."""
+    if options.steps is not None:
+        return options.steps
+    return math.ceil((options.epochs or 0) * batches_per_epoch(sizes, options.batch_size))
+
+
+def start(
+    model: MultiTaskModel,
+    data: Sequence[TaskData],
+    options: TrainOptions,
+    *,
+    seed: int,
+    accelerator: Accelerator,
+) -> Session:
+    """Return a session at step 0; the model is moved to the accelerator's device."""
+    model.to(accelerator.device)
+    train, validation = (Corpus(model.backbone, data, s) for s in ("train", "validation"))
+    return Session(model, options, seed, accelerator, train, validation)

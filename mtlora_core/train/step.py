@@ -1,0 +1,210 @@
+"""One optimizer step, in the order that keeps every variant exact.
+
+Counts first, so that each forward knows its share of the step; then the backward passes; sums
+over processes; unscale; clip; step; and what routers learn from their load.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from ..errors import TrainingError
+from ..seeds import derive
+from .corpus import Batch, Pick
+from .gradients import sum_gradients
+from .objectives import example_losses, shares
+from .optimizer import set_rate
+from .session import Session
+from .statistics import RoutingStatistics, learns_from_load, teach
+from .tally import Tally
+
+ROUTING_EVERY = 10
+"""Steps between records of the routers' load and entropy."""
+
+
+def take_step(session: Session) -> dict[str, Any]:
+    """Take the session's next optimizer step and return its record.
+
+    Raises:
+        TrainingError: a loss or the gradient is not finite, or memory ran out. The model is
+            then as it was before the step.
+    """
+    begun, model, progress = perf_counter(), session.model, session.progress
+    model.train()
+    rate = set_rate(session.optimizer, session.options, progress.step, session.steps)
+    rank = session.accelerator.process_index
+    torch.manual_seed(derive(session.seed, "dropout", progress.step, rank))
+    step = _Step(session, session.picks())
+    with _explained_memory(session):
+        step.accumulate()
+    sums = step.sums()
+    _refuse_not_finite(session, sums)
+    norm = _update(session)
+    load = step.statistics.finish(session.accelerator)
+    teach(model.adapters, load)
+    progress.step += 1
+    seconds = perf_counter() - begun
+    progress.seconds += seconds
+    return {
+        "event": "step",
+        "step": progress.step,
+        "epoch": progress.step / session.per_epoch,
+        **step.losses(sums),
+        "learning_rate": rate,
+        "gradient_norm": norm,
+        "tokens": round(sums["tokens"]),
+        "tokens_per_second": sums["tokens"] / seconds,
+        "data_wait": step.waited / seconds,
+        "seconds": seconds,
+        "seconds_left": progress.seconds / progress.step * (session.steps - progress.step),
+        **({"routing": _routing(load)} if load else {}),
+    }
+
+
+class _Step:
+    """The forwards and backwards of one step, and what they add up to."""
+
+    def __init__(self, session: Session, picks: Sequence[Pick]) -> None:
+        tasks = session.model.tasks
+        self.session = session
+        self.picks = picks
+        self.tasks = {task.name: task for task in tasks}
+        self.counts = Counter(tasks[pick.task].name for pick in picks)
+        self.factors = shares(session.options.loss.average, self.counts, tasks)
+        self.tally = Tally()
+        self.statistics = RoutingStatistics(session.model.adapters)
+        every_step = learns_from_load(session.model.adapters)
+        self.observed = every_step or (session.progress.step + 1) % ROUTING_EVERY == 0
+        self.waited = 0.0
+
+    def accumulate(self) -> None:
+        """Add the gradients of every forward of this process."""
+        for part in _parts(self.picks, self.session.options.accumulate, self.session.accelerator):
+            asked = perf_counter()
+            batch = self.session.train.batch(part)
+            self.waited += perf_counter() - asked
+            loss = self._loss(batch)
+            self.session.scaler.scale(loss).backward()
+
+    def _loss(self, batch: Batch) -> Tensor:
+        """Return this forward's part of the step's loss, penalties by its share of examples."""
+        session = self.session
+        with session.accelerator.autocast():
+            outputs = session.model(batch.inputs.to(session.accelerator.device), batch.task_ids)
+        labels = batch.labels.float().to(session.accelerator.device)
+        terms = []
+        for name, output in outputs.items():
+            losses = example_losses(self.tasks[name], output.outputs, labels[output.rows])
+            self.tally.add(f"loss {name}", losses.sum())
+            terms.append(self.factors[name] * losses.sum())
+        share = len(batch.task_ids) / len(self.picks)
+        for name, penalty in session.model.adapters.penalty_terms().items():
+            self.tally.add(f"penalty {name}", share * penalty)
+            terms.append(share * penalty)
+        self.tally.add("tokens", torch.tensor(float(batch.tokens)))
+        if self.observed:
+            self.statistics.add(batch.tokens)
+        return torch.stack(terms).sum()
+
+    def sums(self) -> dict[str, float]:
+        """Return the step's sums over forwards and processes."""
+        penalties = (p.name for p in self.session.model.adapters.penalties)
+        names = [f"loss {n}" for n in self.counts] + [f"penalty {n}" for n in penalties]
+        return self.tally.finish([*names, "tokens"], self.session.accelerator)
+
+    def losses(self, sums: Mapping[str, float]) -> dict[str, Any]:
+        """Return the record's losses: the step's, each task's mean, each penalty's."""
+        tasks = {name: sums[f"loss {name}"] for name in self.counts}
+        penalties = {
+            name.removeprefix("penalty "): value
+            for name, value in sums.items()
+            if name.startswith("penalty ")
+        }
+        total = sum(self.factors[n] * value for n, value in tasks.items())
+        return {
+            "loss": total + sum(penalties.values()),
+            "losses": {name: value / self.counts[name] for name, value in tasks.items()},
+            "penalties": penalties,
+        }
+
+
+def _parts(
+    picks: Sequence[Pick], accumulate: int, accelerator: Accelerator
+) -> Iterator[Sequence[Pick]]:
+    """Yield this process's forwards of a step; a small last step may have fewer."""
+    total = accumulate * accelerator.num_processes
+    for forward in range(accumulate):
+        if part := picks[forward * accelerator.num_processes + accelerator.process_index :: total]:
+            yield part
+
+
+def _update(session: Session) -> float:
+    """Sum, unscale and clip the gradients, then step; return their norm before clipping."""
+    parameters = [p for group in session.optimizer.param_groups for p in group["params"]]
+    sum_gradients(parameters, session.accelerator)
+    session.scaler.unscale_(session.optimizer)
+    norm = float(clip_grad_norm_(parameters, session.options.clip or math.inf))
+    if not math.isfinite(norm) and not session.scaler.is_enabled():
+        session.optimizer.zero_grad(set_to_none=True)
+        raise TrainingError(
+            f"step {session.progress.step + 1}: the gradient is {norm}; "
+            "try a lower train.learning_rate"
+        )
+    session.scaler.step(session.optimizer)
+    session.scaler.update()
+    session.optimizer.zero_grad(set_to_none=True)
+    return norm
+
+
+def _refuse_not_finite(session: Session, sums: Mapping[str, float]) -> None:
+    bad = [name for name, value in sums.items() if not math.isfinite(value)]
+    if not bad:
+        return
+    session.optimizer.zero_grad(set_to_none=True)
+    kinds = {"loss": "the loss of task", "penalty": "the penalty"}
+    lines = []
+    for name in bad:
+        kind, _, what = name.partition(" ")
+        lines.append(
+            f"step {session.progress.step + 1}: {kinds[kind]} {what!r} is {sums[name]}; "
+            "try a lower train.learning_rate, or train.clip where it is off"
+        )
+    raise TrainingError(lines)
+
+
+def _routing(load: Mapping[str, tuple[Tensor, float]]) -> dict[str, Any]:
+    return {
+        site: {"entropy": spread, "load": weights.tolist()}
+        for site, (weights, spread) in load.items()
+    }
+
+
+@contextmanager
+def _explained_memory(session: Session) -> Iterator[None]:
+    """Turn a lack of memory into advice."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # On a CPU torch raises a bare RuntimeError, whose text names the allocator.
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not known and "DefaultCPUAllocator" not in str(error):
+            raise
+        options = session.options
+        session.optimizer.zero_grad(set_to_none=True)
+        raise TrainingError(
+            f"step {session.progress.step + 1}: out of memory with train.batch_size "
+            f"{options.batch_size} in {options.accumulate} forward(s); "
+            f"try --set train.accumulate={2 * options.accumulate} (the same result in less "
+            f"memory), --set train.batch_size={max(options.batch_size // 2, 1)}, or "
+            "--set train.checkpointing=true"
+        ) from error
