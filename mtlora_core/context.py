@@ -7,7 +7,7 @@ in another thread and must see the same one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from threading import get_ident
@@ -130,14 +130,7 @@ class TaskContext:
         The recomputation sees the examples of its own forward, even after another forward.
         Pass this method as ``context_fn`` of :func:`torch.utils.checkpoint.checkpoint`.
         """
-        return nullcontext(), _replay(self, self._served)
-
-    def _replay(self, served: Served) -> Iterator[None]:
-        before, self._served = self._served, served
-        try:
-            yield
-        finally:
-            self._served = before
+        return nullcontext(), _Replay(self, self._served)
 
     def _claim(self, name: str, fault: str) -> None:
         # setdefault is atomic, and unlike a lock a plain attribute survives copies and pickles.
@@ -150,9 +143,19 @@ class TaskContext:
         return {"tasks": self.tasks, "records": {}, "_served": Served(None, None), "_held": {}}
 
 
-_replay: Callable[[TaskContext, Served], AbstractContextManager[None]] = contextmanager(
-    TaskContext._replay
-)
+class _Replay(AbstractContextManager[None]):
+    """Serves a forward's examples again; entered anew by every backward pass of that forward."""
+
+    def __init__(self, context: TaskContext, served: Served) -> None:
+        self.context = context
+        self.served = served
+        self.before = served
+
+    def __enter__(self) -> None:
+        self.before, self.context._served = self.context._served, self.served
+
+    def __exit__(self, *raised: object) -> None:
+        self.context._served = self.before
 
 
 def in_backward() -> bool:

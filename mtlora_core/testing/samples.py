@@ -1,0 +1,139 @@
+"""What the suites run on: small shapes, sites, batches, and parts built from descriptions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, TypeVar
+
+import pluggy
+import torch
+from torch import Tensor, nn
+
+from .. import hookspecs
+from ..component import Component, Kind, Per, load
+from ..interfaces import Routing
+from ..sites import BackboneShape, Block, Layer, Projection, Site
+
+M = TypeVar("M", bound=nn.Module)
+
+TASKS = ("first", "second", "third")
+"""The tasks that parts are built for."""
+BATCH, TOKENS = 4, 5
+
+
+def components_of(plugin: ModuleType) -> list[Component]:
+    """Return what a plugin describes, asked as the registry asks."""
+    manager = pluggy.PluginManager("mtlora")
+    manager.add_hookspecs(hookspecs)
+    manager.register(plugin)
+    return [each for answer in manager.hook.mtlora_components() for each in answer]
+
+
+def described(plugin: ModuleType, kind: Kind, name: str) -> Component:
+    """Return the plugin's component of that kind and name."""
+    components = components_of(plugin)
+    for each in components:
+        if (each.kind, each.name) == (kind, name):
+            return each
+    there = ", ".join(f"{each.kind} {each.name}" for each in components) or "nothing"
+    raise AssertionError(f"{plugin.__name__} describes no {kind} {name!r}, but {there}")
+
+
+def options_of(component: Component, values: Mapping[str, Any] | None) -> Any:
+    """Return the component's options, read from ``values`` as a recipe writes them."""
+    return load(component.options).model_validate(dict(values or {}))
+
+
+def device() -> torch.device:
+    """Return the device to test on: ``MTLORA_TEST_DEVICE``, or the CPU."""
+    return torch.device(os.environ.get("MTLORA_TEST_DEVICE", "cpu"))
+
+
+def tiny_shape(
+    layers: int = 3, width: int = 12, roles: Sequence[str] = ("q", "k", "v", "o", "up", "down")
+) -> BackboneShape:
+    """Return the shape of a small encoder; its FFN is twice as wide as its residual stream."""
+    return BackboneShape(
+        "tiny", width, tuple(_layer(i, width, roles) for i in range(layers)), False
+    )
+
+
+def _layer(number: int, width: int, roles: Sequence[str]) -> Layer:
+    path = f"layers.{number}"
+    widths = {"gate": (width, 2 * width), "up": (width, 2 * width), "down": (2 * width, width)}
+    return Layer(
+        attention=Block(f"{path}.attention", f"{path}.attention.o"),
+        ffn=Block(f"{path}.ffn", f"{path}.ffn"),
+        projections={
+            role: Projection(f"{path}.{role}", *widths.get(role, (width, width))) for role in roles
+        },
+    )
+
+
+def tiny_site(d: int = 12, o: int = 16) -> Site:
+    """Return a projection from ``d`` to ``o``; by default 1, 2, 4, 8 and 16 groups divide it."""
+    return Site("layer0_q", "projection", 0, "layers.0.q", "layers.0.q", d, o)
+
+
+@contextmanager
+def seeded(seed: int = 0) -> Iterator[None]:
+    """Run what is inside from ``seed`` and leave torch's own random state as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def randomized(module: M) -> M:
+    """Return ``module`` with random parameters, as if it had been trained."""
+    with torch.no_grad(), seeded(1):
+        for parameter in module.parameters():
+            parameter.copy_(torch.randn(parameter.shape) / 2)
+    return module
+
+
+def batch_hidden(site: Site, seed: int = 2) -> Tensor:
+    """Return random hidden states ``[b, t, d]`` for ``site``."""
+    with seeded(seed):
+        return torch.randn(BATCH, TOKENS, site.d).to(device())
+
+
+def batch_task_ids() -> Tensor:
+    """Return the task of each row, ``[b]``; one task has two rows."""
+    return torch.tensor([0, 2, 1, 0], device=device())
+
+
+def batch_mask() -> Tensor:
+    """Return ``[b, t]`` with padding behind the texts of two rows."""
+    mask = torch.ones(BATCH, TOKENS, dtype=torch.bool, device=device())
+    mask[0, 3:] = False
+    mask[2, 4:] = False
+    return mask
+
+
+def constant_routing(per: Per, weights: Tensor, groups: int = 2) -> Routing:
+    """Return a routing per ``per`` that has the same ``weights`` ``[e]`` everywhere."""
+    leading = {
+        "model": (),
+        "task": (len(TASKS),),
+        "sequence": (BATCH,),
+        "token": (BATCH, TOKENS, 1),
+        "group": (BATCH, TOKENS, groups),
+    }[per]
+    return Routing(weights.expand(*leading, -1).contiguous(), per)
+
+
+def state_of(module: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of everything a module keeps, buffers that are not saved among it."""
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    return {name: tensor.detach().clone() for name, tensor in tensors}
+
+
+def assert_same_state(actual: nn.Module, expected: Mapping[str, Tensor], message: str) -> None:
+    """Assert that a module keeps exactly what :func:`state_of` had returned."""
+    state = state_of(actual)
+    assert state.keys() == expected.keys(), message
+    for name, tensor in state.items():
+        assert torch.equal(tensor, expected[name]), f"{message}: {name} differs"

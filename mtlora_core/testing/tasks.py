@@ -1,0 +1,59 @@
+"""What every source of tasks promises: examples with labels that their task knows."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..component import Component, load
+from ..tasks import Example, Task, TaskData
+from .samples import options_of
+
+
+def check_tasks(component: Component, options: Mapping[str, Any] | None = None) -> None:
+    """Assert that a source of tasks keeps its contract.
+
+    Names are unique; every split has examples, with inputs that are texts or pairs and labels
+    that the task knows; a task survives JSON; and the same seed gives the same examples in the
+    same order.
+
+    Args:
+        component: The description.
+        options: Its options, as a recipe writes them.
+    """
+    values, build = options_of(component, options), load(component.build)
+    tasks: Sequence[TaskData] = build(values, seed=0)
+
+    assert tasks, "there are no tasks"
+    for name, count in Counter(data.task.name for data in tasks).items():
+        assert count == 1, f"{count} tasks are named {name!r}"
+    for data in tasks:
+        _check_task(data.task)
+        for split, examples in data.splits():
+            assert examples, f"task {data.task.name!r} has no examples in {split}"
+            for number, example in enumerate(examples):
+                _check_example(example, data.task, f"{data.task.name}.{split}[{number}]")
+    again = [data.fingerprint() for data in build(values, seed=0)]
+    assert [data.fingerprint() for data in tasks] == again, "the same seed gives other examples"
+
+
+def _check_task(task: Task) -> None:
+    written = json.loads(json.dumps(task.to_json()))
+    assert Task.from_json(written) == task, f"task {task.name!r} does not survive JSON"
+    if task.objective == "classification":
+        assert len(task.labels) > 1, f"task {task.name!r} has the labels {task.labels}"
+        assert len(set(task.labels)) == len(task.labels), f"task {task.name!r} repeats a label"
+
+
+def _check_example(example: Example, task: Task, where: str) -> None:
+    texts = example.input if isinstance(example.input, tuple) else (example.input,)
+    assert len(texts) <= 2, f"{where}: {len(texts)} texts are neither one nor a pair"
+    assert all(isinstance(text, str) for text in texts), f"{where}: {texts!r} are no texts"
+    if task.objective == "regression":
+        assert math.isfinite(example.label), f"{where}: label {example.label!r} is no number"
+    else:
+        known = isinstance(example.label, int) and 0 <= example.label < len(task.labels)
+        assert known, f"{where}: label {example.label!r} is no index of {task.labels}"

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from mtlora_core.component import Per
+from mtlora_core.interfaces import Routing
+from mtlora_core.lowrank import mix
+
+UNITS: tuple[Per, ...] = get_args(Per)
+TASKS = 3
+
+
+def weight_of(routing: Routing, task_ids: Tensor, b: int, t: int, c: int, o: int, e: int) -> Tensor:
+    """Return the weight of one expert for one output coordinate of one token."""
+    weights = routing.weights
+    match routing.per:
+        case "model":
+            return weights[e]
+        case "task":
+            return weights[int(task_ids[b]), e]
+        case "sequence":
+            return weights[b, e]
+        case "token":
+            return weights[b, t, 0, e]
+        case "group":
+            return weights[b, t, c * weights.shape[2] // o, e]
+
+
+def plain_sum(low: Tensor, up: Tensor, routing: Routing, task_ids: Tensor) -> Tensor:
+    """Return the weighted sum of the experts' outputs, one number at a time."""
+    (rows, tokens, _), (o, count, _) = low.shape, up.shape
+    numbers = [
+        sum(
+            (
+                weight_of(routing, task_ids, b, t, c, o, e) * up[c, e].dot(low[b, t])
+                for e in range(count)
+            ),
+            torch.zeros((), dtype=low.dtype),
+        )
+        for b in range(rows)
+        for t in range(tokens)
+        for c in range(o)
+    ]
+    return torch.stack(numbers).view(rows, tokens, o)
+
+
+def draw(per: Per, b: int, t: int, o: int, e: int, r: int, g: int) -> tuple[Tensor, ...]:
+    """Return low, up, weights and the tasks of rows; the floats are float64 leaves."""
+    leading = {"model": (), "task": (TASKS,), "sequence": (b,), "token": (b, t, 1)}
+    weights = torch.randn(*leading.get(per, (b, t, g)), e)
+    floats = (torch.randn(b, t, r), torch.randn(o, e, r), weights)
+    return (*(x.double().requires_grad_() for x in floats), torch.randint(TASKS, (b,)))
+
+
+@pytest.mark.parametrize("per", UNITS)
+@settings(max_examples=15, deadline=None)
+@given(
+    b=st.integers(1, 3),
+    t=st.integers(1, 3),
+    group_width=st.integers(1, 3),
+    e=st.integers(1, 4),
+    r=st.integers(1, 3),
+    g=st.integers(1, 3),
+)
+def test_is_the_plain_sum_in_value_and_gradients(
+    per: Per, b: int, t: int, group_width: int, e: int, r: int, g: int
+) -> None:
+    torch.manual_seed(0)
+    *leaves, task_ids = draw(per, b, t, g * group_width, e, r, g)
+    low, up, weights = leaves
+
+    actual = mix(low, up, Routing(weights, per), task_ids)
+    expected = plain_sum(low, up, Routing(weights, per), task_ids)
+
+    torch.testing.assert_close(actual, expected)
+    cotangent = torch.randn_like(expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(actual, leaves, cotangent),
+        torch.autograd.grad(expected, leaves, cotangent),
+    )
+
+
+def test_weights_of_one_group_are_weights_of_a_token() -> None:
+    low, up, weights, _ = draw("token", 2, 3, 6, 4, 2, 1)
+
+    per_token = mix(low, up, Routing(weights, "token"))
+
+    torch.testing.assert_close(mix(low, up, Routing(weights, "group")), per_token)
+
+
+@pytest.mark.parametrize("per", UNITS)
+def test_runs_in_half_precision_under_autocast(per: Per) -> None:
+    *doubles, task_ids = draw(per, 2, 3, 6, 4, 2, 2)
+    low, up, weights = (x.float() for x in doubles)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = mix(low.bfloat16(), up, Routing(weights, per), task_ids)
+
+    assert actual.dtype == torch.bfloat16
+    expected = mix(low, up, Routing(weights, per), task_ids)
+    torch.testing.assert_close(actual.float(), expected, rtol=0.05, atol=0.1)
+
+
+@pytest.mark.parametrize("per", UNITS)
+def test_keeps_no_temporary_as_wide_as_all_experts_outputs(per: Per) -> None:
+    o, e = 64, 8
+    low, up, weights, task_ids = draw(per, 2, 3, o, e, 2, 2)
+    saved: list[int] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        saved.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        mix(low, up, Routing(weights, per), task_ids)
+
+    assert max(saved) < 2 * 3 * o * e

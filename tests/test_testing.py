@@ -1,0 +1,480 @@
+"""The suites of the contract must catch who breaks it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint, noop_context_fn
+
+from mtlora_core.component import Component, Kind
+from mtlora_core.context import Contexts, TaskContext
+from mtlora_core.hookspecs import hookimpl
+from mtlora_core.interfaces import (
+    Backbone,
+    Encoded,
+    Experts,
+    Inputs,
+    Router,
+    Routing,
+    SiteInput,
+)
+from mtlora_core.options import BackboneOptions, Options, PenaltyOptions
+from mtlora_core.sites import BackboneShape, Block, Layer, Projection, Site
+from mtlora_core.tasks import Example, Task, TaskData, Text
+from mtlora_core.testing import (
+    check_backbone,
+    check_component,
+    check_experts,
+    check_penalty,
+    check_placement,
+    check_plugin,
+    check_router,
+    check_tasks,
+    described,
+    tiny_shape,
+)
+
+CAPABILITIES: dict[Kind, dict[str, Any]] = {
+    "router": {
+        "per": "token",
+        "needs_task": False,
+        "normalized": True,
+        "causal": True,
+        "learned": True,
+    },
+    "experts": {"mixes": ("model", "token")},
+    "regularizer": {"penalizes": "weights"},
+    "placement": {"sites": ("projection",)},
+}
+
+
+def component_of(kind: Kind, options: type, build: Any, **capabilities: Any) -> Component:
+    """Describe parts of this file, as a plugin's door does."""
+    return Component(
+        kind=kind,
+        name="toy",
+        options=f"{__name__}:{options.__name__}",
+        build=f"{__name__}:{build.__name__}",
+        summary="a part of a test",
+        capabilities={**CAPABILITIES.get(kind, {}), **capabilities},
+    )
+
+
+# Routers, each sound or with one fault
+
+
+class FaultyOptions(Options):
+    fault: str = ""
+    """What the part does wrong."""
+
+
+class Gate(Router):
+    calls: Tensor
+
+    def __init__(
+        self, options: FaultyOptions, site: Site, experts: int, tasks: Sequence[str]
+    ) -> None:
+        super().__init__()
+        self.fault = options.fault
+        self.weight = nn.Parameter(torch.randn(experts, site.d))
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, hidden: Tensor, context: TaskContext) -> Routing:
+        logits = self.logits(hidden, context)
+        weights = (logits if self.fault == "sums" else logits.float().softmax(-1))[:, :, None]
+        if self.fault == "shape":
+            weights = weights[:, :, 0]
+        if self.fault == "gradient":
+            weights = weights.detach() + 0 * self.weight.sum()
+        return Routing(weights, "group" if self.fault == "unit" else "token")
+
+    def logits(self, hidden: Tensor, context: TaskContext) -> Tensor:
+        if self.fault == "looks ahead":
+            hidden = hidden.mean(1, keepdim=True).expand_as(hidden)
+        if self.fault == "batch":
+            hidden = hidden - hidden.mean(0)
+        if self.fault == "task":
+            context.task_ids_for(hidden)
+        if self.fault == "buffer":
+            self.calls += 1
+        return nn.functional.linear(hidden, self.weight)
+
+
+def test_a_sound_router_passes() -> None:
+    check_router(component_of("router", FaultyOptions, Gate))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("sums", "sum of one"),
+        ("shape", "have the shape"),
+        ("unit", "routes per group, declared per token"),
+        ("gradient", "a gradient of 0"),
+        ("looks ahead", "later tokens|padding"),
+        ("batch", "other rows"),
+        ("task", "without declaring it"),
+        ("buffer", "changes what the router keeps"),
+    ],
+)
+def test_catches_a_router_that_breaks_its_contract(fault: str, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_router(component_of("router", FaultyOptions, Gate), {"fault": fault})
+
+
+def test_catches_a_router_that_says_it_learns_nothing() -> None:
+    with pytest.raises(AssertionError, match="declared learned: False"):
+        check_router(component_of("router", FaultyOptions, Gate, learned=False))
+
+
+# Experts
+
+
+class Pair(Experts):
+    def __init__(self, options: FaultyOptions, site: Site, tasks: Sequence[str]) -> None:
+        super().__init__()
+        self.count, self.fault = 2, options.fault
+        self.down = nn.Parameter(torch.randn(3, site.d))
+        self.up = nn.Parameter(torch.full((site.o, 2, 3), float(options.fault == "start")))
+        if options.fault == "idle":
+            self.idle = nn.Parameter(torch.zeros(1))
+
+    def forward(self, site: SiteInput, routing: Routing | None) -> Tensor:
+        assert routing is not None
+        low = nn.functional.linear(site.hidden, self.down)
+        if self.fault == "batch":
+            low = low + low.mean(0)
+        weights = routing.weights if routing.per == "model" else routing.weights[:, :, 0]
+        if self.fault == "routing":
+            weights = torch.ones_like(weights)
+        if self.fault == "units" and routing.per == "token":
+            weights = weights * 2
+        mixed = torch.einsum("oer,btr->bteo", self.up, low) * weights[..., None]
+        return mixed.sum(2)
+
+    @property
+    def up_factors(self) -> Tensor:
+        return self.up.detach() + 0 * self.down.sum() if self.fault == "factors" else self.up
+
+
+def test_sound_experts_pass() -> None:
+    check_experts(component_of("experts", FaultyOptions, Pair))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("start", "fresh experts change the output"),
+        ("batch", "other rows"),
+        ("routing", "change nothing"),
+        ("units", "the same weights per token and per model differ"),
+        ("factors", "not in the graph"),
+        ("idle", "parameter idle gets no gradient"),
+    ],
+)
+def test_catches_experts_that_break_their_contract(fault: str, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_experts(component_of("experts", FaultyOptions, Pair), {"fault": fault})
+
+
+# Penalties
+
+
+class FaultyPenaltyOptions(PenaltyOptions):
+    fault: str = ""
+    """What the part does wrong."""
+
+
+class Size:
+    def __init__(self, options: FaultyPenaltyOptions) -> None:
+        self.options = options
+
+    def __call__(self, experts: Experts, routing: Routing | None) -> Tensor:
+        up, fault = experts.up_factors, self.options.fault
+        if fault == "root":
+            return up.norm(dim=0).sum() if up.any() else (up.square().sum() / up.sum()).sum()
+        if fault == "weight":
+            return up.square().sum() * self.options.weight
+        if fault == "padding" and routing is not None:
+            return up.square().sum() * (routing.weights[..., 0].square().sum() + 1)
+        if fault == "vector":
+            return up.square().sum(0)
+        return up.detach().square().sum() if fault == "graph" else up.square().sum()
+
+
+def test_a_sound_penalty_passes() -> None:
+    check_penalty(component_of("regularizer", FaultyPenaltyOptions, Size))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("root", "the penalty is nan"),
+        ("weight", "applies its weight"),
+        ("padding", "padding change the penalty"),
+        ("vector", "no scalar"),
+        ("graph", "not in the graph"),
+    ],
+)
+def test_catches_a_penalty_that_breaks_its_contract(fault: str, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_penalty(component_of("regularizer", FaultyPenaltyOptions, Size), {"fault": fault})
+
+
+def test_catches_a_penalty_that_reads_not_what_it_says() -> None:
+    component = component_of("regularizer", FaultyPenaltyOptions, Size, penalizes="routing")
+
+    with pytest.raises(AssertionError, match="penalize routing, which get no gradient"):
+        check_penalty(component)
+
+
+# Placements
+
+
+def place(options: FaultyOptions, shape: BackboneShape) -> list[Site]:
+    projection = shape.layers[0].projections["q"]
+    name, d, o = projection.module, projection.d, projection.o
+    site = Site("layer0_q", "projection", 0, name, name, d, o)
+    faults = {
+        "nothing": [],
+        "twice": [site, site],
+        "dot": [replace(site, name="layer0.q")],
+        "layer": [replace(site, layer=9)],
+        "module": [replace(site, reads="layers.0.nothing")],
+        "width": [replace(site, o=o + 1)],
+    }
+    return faults.get(options.fault, [site])
+
+
+def test_a_sound_placement_passes() -> None:
+    check_placement(component_of("placement", FaultyOptions, place))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("nothing", "finds no site"),
+        ("twice", "2 sites are named layer0_q"),
+        ("dot", "has a dot"),
+        ("layer", "there is no layer 9"),
+        ("module", "no such projection"),
+        ("width", "no such projection"),
+    ],
+)
+def test_catches_a_placement_that_breaks_its_contract(fault: str, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_placement(component_of("placement", FaultyOptions, place), {"fault": fault})
+
+
+def test_catches_a_placement_of_sites_it_does_not_declare() -> None:
+    component = component_of("placement", FaultyOptions, place, sites=("block",))
+
+    with pytest.raises(AssertionError, match="is a projection; the component declares"):
+        check_placement(component)
+
+
+# Backbones
+
+
+class ToyBackboneOptions(BackboneOptions):
+    fault: str = ""
+    """What the part does wrong."""
+
+    def shape(self) -> BackboneShape:
+        o = 7 if self.fault == "width" else 6
+        ffn, module = Block("ffn", "ffn"), "elsewhere" if self.fault == "module" else "ffn"
+        return BackboneShape(
+            "toy", 6, (Layer(ffn, ffn, {"up": Projection(module, 6, o)}),), causal=False
+        )
+
+    @classmethod
+    def shape_of(cls, module: Any) -> BackboneShape:
+        return cls(fault=module.fault).shape()
+
+
+class Words(nn.Module):
+    def __init__(self, fault: str) -> None:
+        super().__init__()
+        self.fault = fault
+        self.embedding = nn.Embedding(64, 6)
+        self.ffn = nn.Linear(6, 6)
+        self.dropout = nn.Dropout(0.5 if fault == "dropout" else 0.0)
+
+
+class ToyBackbone(Backbone):
+    def __init__(self, options: ToyBackboneOptions, *, meta: bool = False) -> None:
+        super().__init__()
+        self.fault, self.width, self.contexts = options.fault, 6, noop_context_fn
+        torch.manual_seed(0)
+        with torch.device("meta" if meta and self.fault != "meta" else "cpu"):
+            self.module = Words(self.fault).requires_grad_(False)
+
+    def encode(self, inputs: Sequence[Text], max_length: int | None = None) -> list[Encoded]:
+        words = [" ".join(text if isinstance(text, tuple) else (text,)).split() for text in inputs]
+        limit = None if self.fault == "limit" else max_length
+        return [
+            Encoded(
+                {"ids": [len(word) for word in each[:limit]]},
+                len(each[:limit]),
+                truncated=limit is not None and len(each) > limit and self.fault != "truncated",
+            )
+            for each in words
+        ]
+
+    def collate(self, rows: Sequence[Encoded]) -> Inputs:
+        ids = [torch.tensor(row.features["ids"]) for row in rows]
+        padded = nn.utils.rnn.pad_sequence(ids, batch_first=True)
+        return Inputs({"ids": padded}, padded > (-1 if self.fault == "mask" else 0))
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        hidden = self.module.embedding(inputs.tensors["ids"])  # type: ignore[operator]
+        output = checkpoint(self.module.ffn, hidden, use_reentrant=False, context_fn=self.contexts)
+        output = self.module.dropout(output.sin())  # type: ignore[operator]
+        if self.fault == "padding":
+            return output.mean(1)  # type: ignore[no-any-return]
+        real = inputs.mask[..., None]
+        return (output * real).sum(1) / real.sum(1)  # type: ignore[no-any-return]
+
+    def checkpoint(self, context_fn: Callable[[], Contexts]) -> None:
+        if self.fault != "checkpoint":
+            self.contexts = context_fn
+
+
+def test_a_sound_backbone_passes() -> None:
+    check_backbone(component_of("backbone", ToyBackboneOptions, ToyBackbone))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("width", "gives 6, described as reaching 7"),
+        ("module", "has no module 'elsewhere'"),
+        ("meta", "asked for meta, it has weights"),
+        ("mask", "the mask is not the lengths"),
+        ("limit", "max_length is not kept"),
+        ("truncated", "truncated is not what was cut"),
+        ("padding", "padding or on other inputs"),
+        ("dropout", "train mode"),
+        ("checkpoint", "no layer is checkpointed"),
+    ],
+)
+def test_catches_a_backbone_that_breaks_its_contract(fault: str, message: str) -> None:
+    component = component_of("backbone", ToyBackboneOptions, ToyBackbone)
+
+    with pytest.raises(AssertionError, match=message):
+        check_backbone(component, {"fault": fault})
+
+
+# Tasks
+
+
+def read(options: FaultyOptions, *, seed: int) -> list[TaskData]:
+    task, example = Task("mood", labels=("bad", "good")), Example("fine", 1)
+    sound = TaskData(task, [example], [example], [example])
+    faults = {
+        "nothing": [],
+        "twice": [sound, sound],
+        "empty": [replace(sound, test=[])],
+        "label": [replace(sound, train=[Example("fine", 2)])],
+        "text": [replace(sound, train=[Example(("a", "b", "c"), 1)])],  # type: ignore[arg-type]
+        "labels": [replace(sound, task=replace(task, labels=("good", "good")))],
+        "seed": [replace(sound, train=[Example(str(object()), 1)])],
+    }
+    return faults.get(options.fault, [sound])
+
+
+def test_a_sound_source_of_tasks_passes() -> None:
+    check_tasks(component_of("tasks", FaultyOptions, read))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("nothing", "there are no tasks"),
+        ("twice", "2 tasks are named 'mood'"),
+        ("empty", "no examples in test"),
+        ("label", r"mood.train\[0\]: label 2 is no index"),
+        ("text", "neither one nor a pair"),
+        ("labels", "repeats a label"),
+    ],
+)
+def test_catches_a_source_of_tasks_that_breaks_its_contract(fault: str, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_tasks(component_of("tasks", FaultyOptions, read), {"fault": fault})
+
+
+# Descriptions
+
+
+class Undocumented(Options):
+    fault: str = ""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"summary": ""}, "has no summary"),
+        ({"build": "nowhere"}, "must be an import string"),
+        ({"options": f"{__name__}:Undocumented"}, "option 'fault' has no docstring"),
+        ({"options": f"{__name__}:Gate"}, "must derive from Options"),
+        ({"capabilities": {"speed": 1}}, "unknown capability 'speed'"),
+    ],
+)
+def test_catches_a_description_that_is_incomplete(change: dict[str, Any], message: str) -> None:
+    component = replace(component_of("placement", FaultyOptions, place), **change)
+
+    with pytest.raises(AssertionError, match=message):
+        check_component(component)
+
+
+class Door(ModuleType):
+    """A plugin's package, without a file."""
+
+    def __init__(self, *components: Component) -> None:
+        super().__init__("json")  # what the suite imports to see what a door brings along
+        self.mtlora_components = hookimpl(lambda: list(components))
+
+
+def test_catches_a_plugin_that_describes_nothing() -> None:
+    with pytest.raises(AssertionError, match="describes nothing"):
+        check_plugin(Door())
+
+
+def test_catches_two_parts_of_one_name() -> None:
+    component = component_of("placement", FaultyOptions, place)
+
+    with pytest.raises(AssertionError, match="2 components placement 'toy'"):
+        check_plugin(Door(component, component))
+
+
+@pytest.mark.parametrize("heavy", ["torch", "pydantic"])
+def test_catches_a_door_that_is_heavy(
+    heavy: Literal["torch", "pydantic"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "heavy_door.py").write_text(f"import {heavy}")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    door = Door(component_of("placement", FaultyOptions, place))
+    door.__name__ = "heavy_door"
+
+    with pytest.raises(AssertionError, match=f"imports {heavy}"):
+        check_plugin(door)
+
+
+def test_says_what_there_is_where_a_part_is_not() -> None:
+    door = Door(component_of("placement", FaultyOptions, place))
+
+    with pytest.raises(AssertionError, match="describes no router 'toy', but placement toy"):
+        described(door, "router", "toy")
+
+
+def test_the_tiny_shape_is_a_backbones() -> None:
+    shape = tiny_shape(layers=2, width=8, roles=("q", "gate"))
+
+    assert [len(shape.layers), shape.layers[1].projections["gate"].o] == [2, 16]
