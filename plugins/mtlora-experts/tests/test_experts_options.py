@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from mtlora_core.testing import tiny_shape, tiny_site
+from mtlora_experts.options import HydraOptions, LoraOptions
+
+BOTH = pytest.mark.parametrize("options", [LoraOptions, HydraOptions])
+Class = type[LoraOptions] | type[HydraOptions]
+
+
+@BOTH
+def test_a_rank_up_to_the_narrower_width_is_fine(options: Class) -> None:
+    made = options(rank=12)
+
+    assert not list(made.problems(tiny_shape(), [tiny_site(d=12, o=16), tiny_site(d=16, o=12)]))
+
+
+@BOTH
+def test_a_rank_over_a_width_names_site_and_widths_once_for_all_like_it(options: Class) -> None:
+    narrow = [tiny_site(d=12, o=16)] * 3
+
+    problems = list(options(rank=13).problems(tiny_shape(), [*narrow, tiny_site(d=16, o=16)]))
+
+    assert problems == [
+        (
+            "rank",
+            "13 is over the width of site layer0_q (and 2 more like it), which maps 12 to 16; "
+            "at most 12 is of low rank there",
+        )
+    ]
+
+
+@BOTH
+@pytest.mark.parametrize("value", [{"rank": 0}, {"alpha": 0}, {"dropout": 1}, {"dropout": -0.1}])
+def test_refuses_values_that_make_no_update(options: Class, value: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        options.model_validate(value)
+
+
+def test_refuses_no_experts() -> None:
+    with pytest.raises(ValidationError):
+        HydraOptions(count=0)

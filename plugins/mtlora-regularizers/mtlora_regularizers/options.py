@@ -1,0 +1,33 @@
+"""Options of the penalties; light, so that a recipe is checked without torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import NonNegativeFloat
+
+from mtlora_core.options import PenaltyOptions
+
+
+class UniformOrthogonalityOptions(PenaltyOptions):
+    """Options of the ``uniform-orthogonality`` penalty."""
+
+    weight: NonNegativeFloat = 0.25
+    """Factor of the penalty in the loss; the default is the best of mtLoRA's Figure 1A."""
+
+
+class SpectralAwareOptions(PenaltyOptions):
+    """Options of the ``spectral-aware`` penalty."""
+
+    weight: NonNegativeFloat = 1.0
+    """Factor of the penalty in the loss; mtLoRA takes 1.0 on BIG-Bench Hard, 0.5 on MMLU."""
+    variant: Literal["paper", "released-code"] = "paper"
+    """Between every two experts, as in the paper's equation, or within each expert, as in its
+    released code."""
+
+
+class BalanceOptions(PenaltyOptions):
+    """Options of the ``balance`` penalty."""
+
+    weight: NonNegativeFloat = 0.01
+    """Factor of the penalty in the loss; the default is that of mtLoRA's released scripts."""

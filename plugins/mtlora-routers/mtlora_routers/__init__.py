@@ -1,0 +1,58 @@
+"""How much of each expert, for which unit: the door, descriptions only."""
+
+from __future__ import annotations
+
+from mtlora_core.component import Component
+from mtlora_core.hookspecs import hookimpl
+
+
+@hookimpl
+def mtlora_components() -> list[Component]:
+    """Describe the routers of this package."""
+    return [
+        Component(
+            kind="router",
+            name="uniform",
+            options="mtlora_routers.options:UniformOptions",
+            build="mtlora_routers.uniform:Uniform",
+            summary="every expert counts the same, always",
+            paper="arXiv:2603.01526",
+            capabilities={
+                "per": "model",
+                "needs_task": False,
+                "normalized": True,
+                "causal": True,
+                "learned": False,
+            },
+        ),
+        Component(
+            kind="router",
+            name="token",
+            options="mtlora_routers.options:TokenOptions",
+            build="mtlora_routers.token:Token",
+            summary="a softmax over the experts for every token",
+            paper="arXiv:2404.19245",
+            capabilities={
+                "per": "token",
+                "needs_task": False,
+                "normalized": True,
+                "causal": True,
+                "learned": True,
+            },
+        ),
+        Component(
+            kind="router",
+            name="fine-grained",
+            options="mtlora_routers.options:FineGrainedOptions",
+            build="mtlora_routers.fine_grained:FineGrained",
+            summary="a softmax over the experts for every token and group of output dimensions",
+            paper="arXiv:2603.01526",
+            capabilities={
+                "per": "group",
+                "needs_task": False,
+                "normalized": True,
+                "causal": True,
+                "learned": True,
+            },
+        ),
+    ]

@@ -1,0 +1,29 @@
+"""The gate of the learned routers: one linear map per token, and a softmax over the experts."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def fresh_weight(rows: int, d: int) -> nn.Parameter:
+    """Return a bias-free linear map ``[rows, d]``, uniform in ±1/√d as in both released codes."""
+    weight = nn.Parameter(torch.empty(rows, d))
+    nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
+    return weight
+
+
+def gate(hidden: Tensor, weight: Tensor, groups: int) -> Tensor:
+    """Return weights ``[b, t, g, e]`` that sum to one over the experts, in float32 or wider.
+
+    Args:
+        hidden: ``[b, t, d]``.
+        weight: ``[g * e, d]``; row ``group * e + expert``.
+        groups: ``g``.
+    """
+    logits: Tensor = functional.linear(hidden, weight).unflatten(-1, (groups, -1))
+    # In half precision the weights would not sum to one; float64 stays, for exact checks.
+    return torch.softmax(logits, -1, torch.promote_types(logits.dtype, torch.float32))
