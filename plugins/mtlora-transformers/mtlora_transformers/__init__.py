@@ -1,0 +1,21 @@
+"""Frozen Hugging Face transformers models as backbones."""
+
+from __future__ import annotations
+
+from mtlora_core.component import Component
+from mtlora_core.hookspecs import hookimpl
+
+
+@hookimpl
+def mtlora_components() -> list[Component]:
+    """Describe the backbone ``transformers``."""
+    return [
+        Component(
+            kind="backbone",
+            name="transformers",
+            options="mtlora_transformers.options:TransformersOptions",
+            build="mtlora_transformers.backbone:build",
+            summary="a frozen text model of Hugging Face transformers, from the hub or a folder",
+            paper="arXiv:1910.03771",
+        )
+    ]

@@ -1,0 +1,232 @@
+"""The family table: where models of transformers keep their blocks, and how wide they are.
+
+One row a family, keyed by the ``model_type`` of its configuration. Names are relative to a
+layer. Tested with transformers 4.57 and 5.23; the built model is checked against its row, so a
+release that renames modules is an error and not a silent misplacement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mtlora_core.sites import Block
+
+Width = Literal["residual", "heads", "keys", "inner"]
+"""The residual stream; all query heads; all key heads; the FFN's inside."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A projection of a row, with symbolic widths."""
+
+    module: str
+    d: Width = "residual"
+    o: Width = "residual"
+    part: int | None = None
+    """Which of the equal parts of a fused output is this projection's."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """One row."""
+
+    layers: str
+    """Path of the list of layers in the base model, the one without a task head."""
+    causal: bool
+    attention: Block
+    ffn: Block
+    projections: Mapping[str, Linear]
+    names: Mapping[str, str] = field(default_factory=dict)
+    """What the configuration calls ``hidden_size`` and so on, where it has names of its own."""
+    defaults: Mapping[str, int | None] = field(default_factory=dict)
+    """Values of keys that ``config.json`` may leave out, as the family's class has them."""
+    reserved_positions: bool = False
+    """Whether positions are counted from behind the padding token's id, as RoBERTa does."""
+
+
+def _decoder(
+    attention: Block | None = None, ffn: Block | None = None, **defaults: int | None
+) -> Family:
+    """Return a row of the LLaMA kind; blocks that differ and defaults are given."""
+    return Family(
+        layers="layers",
+        causal=True,
+        attention=attention or Block("self_attn", "self_attn"),
+        ffn=ffn or Block("mlp", "mlp"),
+        projections={
+            "q": Linear("self_attn.q_proj", o="heads"),
+            "k": Linear("self_attn.k_proj", o="keys"),
+            "v": Linear("self_attn.v_proj", o="keys"),
+            "o": Linear("self_attn.o_proj", d="heads"),
+            "gate": Linear("mlp.gate_proj", o="inner"),
+            "up": Linear("mlp.up_proj", o="inner"),
+            "down": Linear("mlp.down_proj", d="inner"),
+        },
+        defaults=defaults,
+    )
+
+
+def _post_norm_decoder(**defaults: int | None) -> Family:
+    """Return a row of the Gemma-2 kind: a norm stands between each block and the residual."""
+    return _decoder(
+        attention=Block("self_attn", "post_attention_layernorm"),
+        ffn=Block("mlp", "post_feedforward_layernorm"),
+        **defaults,
+    )
+
+
+def _encoder(reserved_positions: bool = False) -> Family:
+    """Return a row of the BERT kind.
+
+    Its output modules also add the residual and normalize, so what a block adds to the residual
+    stream is the output of their dropout.
+    """
+    return Family(
+        layers="encoder.layer",
+        causal=False,
+        attention=Block("attention", "attention.output.dropout"),
+        ffn=Block("intermediate", "output.dropout"),
+        projections={
+            "q": Linear("attention.self.query"),
+            "k": Linear("attention.self.key"),
+            "v": Linear("attention.self.value"),
+            "o": Linear("attention.output.dense"),
+            "up": Linear("intermediate.dense", o="inner"),
+            "down": Linear("output.dense", d="inner"),
+        },
+        defaults={
+            "hidden_size": 768,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 12,
+            "intermediate_size": 3072,
+            "max_position_embeddings": 512,
+            "pad_token_id": 1 if reserved_positions else 0,
+        },
+        reserved_positions=reserved_positions,
+    )
+
+
+_DISTILBERT = Family(
+    layers="transformer.layer",
+    causal=False,
+    attention=Block("attention", "attention"),
+    ffn=Block("ffn", "ffn"),
+    projections={
+        "q": Linear("attention.q_lin"),
+        "k": Linear("attention.k_lin"),
+        "v": Linear("attention.v_lin"),
+        "o": Linear("attention.out_lin"),
+        "up": Linear("ffn.lin1", o="inner"),
+        "down": Linear("ffn.lin2", d="inner"),
+    },
+    names={
+        "hidden_size": "dim",
+        "num_hidden_layers": "n_layers",
+        "num_attention_heads": "n_heads",
+        "intermediate_size": "hidden_dim",
+    },
+    defaults={
+        "hidden_size": 768,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+        "max_position_embeddings": 512,
+    },
+)
+
+_GPT2 = Family(
+    layers="h",
+    causal=True,
+    attention=Block("attn", "attn"),
+    ffn=Block("mlp", "mlp"),
+    projections={
+        "q": Linear("attn.c_attn", part=0),
+        "k": Linear("attn.c_attn", part=1),
+        "v": Linear("attn.c_attn", part=2),
+        "o": Linear("attn.c_proj"),
+        "up": Linear("mlp.c_fc", o="inner"),
+        "down": Linear("mlp.c_proj", d="inner"),
+    },
+    names={
+        "hidden_size": "n_embd",
+        "num_hidden_layers": "n_layer",
+        "num_attention_heads": "n_head",
+        "intermediate_size": "n_inner",
+        "max_position_embeddings": "n_positions",
+    },
+    defaults={
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "max_position_embeddings": 1024,
+    },
+)
+
+FAMILIES: Mapping[str, Family] = {
+    "bert": _encoder(),
+    "distilbert": _DISTILBERT,
+    "gemma": _decoder(
+        hidden_size=3072,
+        num_hidden_layers=28,
+        num_attention_heads=16,
+        num_key_value_heads=16,
+        head_dim=256,
+        intermediate_size=24576,
+        max_position_embeddings=8192,
+    ),
+    "gemma2": _post_norm_decoder(
+        hidden_size=2304,
+        num_hidden_layers=26,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        head_dim=256,
+        intermediate_size=9216,
+        max_position_embeddings=8192,
+    ),
+    "gemma3_text": _post_norm_decoder(
+        hidden_size=2304,
+        num_hidden_layers=26,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        head_dim=256,
+        intermediate_size=9216,
+        max_position_embeddings=131072,
+    ),
+    "gpt2": _GPT2,
+    "llama": _decoder(
+        hidden_size=4096,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        intermediate_size=11008,
+        max_position_embeddings=2048,
+    ),
+    "mistral": _decoder(
+        hidden_size=4096,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        intermediate_size=14336,
+        max_position_embeddings=131072,
+    ),
+    "qwen2": _decoder(
+        hidden_size=4096,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        num_key_value_heads=32,
+        intermediate_size=22016,
+        max_position_embeddings=32768,
+    ),
+    "qwen3": _decoder(
+        hidden_size=4096,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        num_key_value_heads=32,
+        head_dim=128,
+        intermediate_size=22016,
+        max_position_embeddings=32768,
+    ),
+    "roberta": _encoder(reserved_positions=True),
+}
+"""By the ``model_type`` of a configuration."""

@@ -1,0 +1,117 @@
+"""Building a frozen transformers model and its tokenizer, or saying why that cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from mtlora_core.errors import CompositionError
+
+from .library import transformers
+from .location import folder_of
+from .options import TransformersOptions
+from .quiet import quiet
+
+
+def load_model(options: TransformersOptions, *, meta: bool) -> nn.Module:
+    """Return the frozen model without a task head, its dropout off.
+
+    Args:
+        options: Name the model.
+        meta: Build it from its configuration alone, on the meta device.
+
+    Raises:
+        CompositionError: files are missing, damaged or of another model.
+    """
+    with _naming(options), quiet():
+        config = _without_dropout(
+            transformers.AutoConfig.from_pretrained(_place(options), **_rights(options))
+        )
+        module = _unloaded(options, config) if meta else _loaded(options, config)
+    for part in module.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0  # where the family has a probability that its configuration does not say
+    return module.requires_grad_(False)
+
+
+def load_tokenizer(options: TransformersOptions) -> Any:
+    """Return the model's tokenizer.
+
+    Raises:
+        CompositionError: its files are missing or damaged.
+    """
+    with _naming(options), quiet():
+        return transformers.AutoTokenizer.from_pretrained(_place(options), **_rights(options))
+
+
+def _unloaded(options: TransformersOptions, config: Any) -> nn.Module:
+    with torch.device("meta"):
+        module: nn.Module = transformers.AutoModel.from_config(
+            config,
+            dtype=getattr(torch, options.dtype),
+            trust_remote_code=options.trust_remote_code,
+        )
+    return module
+
+
+def _loaded(options: TransformersOptions, config: Any) -> nn.Module:
+    module: nn.Module
+    module, report = transformers.AutoModel.from_pretrained(
+        _place(options),
+        **_rights(options),
+        config=config,
+        dtype=getattr(torch, options.dtype),
+        use_safetensors=True,  # the other format is unpickled, which runs code
+        output_loading_info=True,
+    )
+    # transformers fills what a file lacks with random numbers. A pooler is read by no head of
+    # ours, and files of models trained without one have none.
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
+    unfit = sorted(str(key[0]) for key in report["mismatched_keys"])
+    if missing or unfit:
+        raise ValueError(
+            f"weights missing: {len(missing)}, of another shape: {len(unfit)}, "
+            f"among them {(missing + unfit)[0]}"
+        )
+    return module
+
+
+def _without_dropout(config: Any) -> Any:
+    """Set every dropout of a configuration to 0: some act in functions, not in modules."""
+    for name, value in config.to_dict().items():
+        if "drop" in name and type(value) in (int, float):
+            setattr(config, name, 0.0)
+    config.use_cache = False  # features need no keys of earlier calls
+    config.gradient_checkpointing = False  # old files say it; the recipe decides
+    config.chunk_size_feed_forward = 0  # an adapter must see all tokens of a forward at once
+    return config
+
+
+def _place(options: TransformersOptions) -> str:
+    folder = folder_of(options.model)
+    return options.model if folder is None else str(folder)
+
+
+def _rights(options: TransformersOptions) -> dict[str, Any]:
+    rights: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
+    return rights if options.revision is None else {**rights, "revision": options.revision}
+
+
+@contextmanager
+def _naming(options: TransformersOptions) -> Iterator[None]:
+    """Turn any failure inside into one that names where the model was to come from."""
+    try:
+        yield
+    except CompositionError:
+        raise
+    except Exception as error:  # files of strangers fail in every way there is
+        place = _place(options)
+        origin = "" if place == options.model else f" from {place}"
+        raise CompositionError(
+            f"model {options.model!r} cannot be loaded{origin}: "
+            f"{type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error

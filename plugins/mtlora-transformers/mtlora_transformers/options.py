@@ -1,0 +1,82 @@
+"""Options of the ``transformers`` backbone, and the shape of the model they name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PositiveInt
+
+from mtlora_core.errors import CompositionError
+from mtlora_core.options import BackboneOptions
+from mtlora_core.sites import BackboneShape, Site
+
+from .blocks import Blocks
+from .description import describe, positions_of
+from .inspection import describe_module
+from .location import folder_of, read_config, with_folder
+
+Pooling = Literal["mean", "cls", "last"]
+
+
+class TransformersOptions(BackboneOptions):
+    """Options of the ``transformers`` backbone."""
+
+    model: Annotated[str, BeforeValidator(with_folder), Field(min_length=1)]
+    """A folder (relative to the recipe's file), a model of the hub such as
+    ``answerdotai/model``, or ``package:name/folder`` inside an installed Python package."""
+    revision: str | None = None
+    """Branch, tag or commit of a model of the hub."""
+    max_length: PositiveInt = 128
+    """Tokens of an input that are kept."""
+    pooling: Pooling | None = None
+    """Which token's hidden state heads read: the ``mean`` of all, the first (``cls``) or the
+    ``last``. None: ``last`` for a causal model, ``mean`` for others."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format of the frozen weights; features are float32 in any case."""
+    trust_remote_code: bool = False
+    """Whether to run Python code that comes with the model. Read that code first."""
+    blocks: Blocks | None = None
+    """Where the blocks are, for a model that the family table does not know."""
+
+    def shape(self) -> BackboneShape:
+        """Describe the model from its ``config.json``, which a hub model may have to download.
+
+        Raises:
+            CompositionError: the configuration cannot be read, or its family is unknown.
+        """
+        try:
+            return describe(read_config(self.model, self.revision), self.blocks)
+        except CompositionError as error:
+            raise CompositionError(
+                [f"model {self.model!r}: {p}" for p in error.problems]
+            ) from error
+
+    @classmethod
+    def shape_of(cls, module: Any) -> BackboneShape:
+        """Describe a transformers model that the user has built, with or without a task head.
+
+        Raises:
+            CompositionError: it is no transformers model, or of an unknown family.
+        """
+        return describe_module(module)
+
+    def problems(self, shape: BackboneShape, sites: Sequence[Site]) -> Iterator[tuple[str, str]]:
+        """Yield what cannot work with this model."""
+        positions = positions_of(read_config(self.model, self.revision))
+        if positions is not None and self.max_length > positions:
+            yield (
+                "max_length",
+                f"the model has positions for {positions} tokens, not {self.max_length}",
+            )
+        if self.pooling == "cls" and shape.causal:
+            yield (
+                "pooling",
+                "the first token of a causal model sees nothing but itself; write last or mean",
+            )
+        if self.revision is not None and folder_of(self.model) is not None:
+            yield "revision", f"{self.model} is a folder and has no revisions; leave it out"
+
+    def pooling_for(self, causal: bool) -> Pooling:
+        """Return the pooling as written, or the usual one of the model's kind."""
+        return self.pooling or ("last" if causal else "mean")
