@@ -1,0 +1,1 @@
+"""Eight small tasks over the docstrings of the running Python's standard library."""

@@ -1,0 +1,1 @@
+"""Tasks from files of the user's own."""

@@ -1,0 +1,64 @@
+"""Training, validation and test rows: as they are read, or cut from the training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mtlora_core.errors import DataError
+from mtlora_core.seeds import derive
+from mtlora_core.tasks import Split
+
+from .draw import draw
+from .options import Entry
+from .rows import Row
+
+Rows = Mapping[Split, list[Row]]
+
+
+def cut(entry: Entry, name: str, rows: Rows, seed: int) -> Rows:
+    """Return the splits of a task, with those that are shares cut from its training rows.
+
+    Each split is drawn with a seed of its own, so that another share of one leaves the other as
+    it is. The rows of a split stay in the order of their files.
+
+    Raises:
+        DataError: a share is less than one row.
+    """
+    everything = len(rows["train"])
+    train, splits = rows["train"], dict(rows)
+    cuts: tuple[Split, ...] = ("test", "validation")
+    for split in cuts:
+        share = getattr(entry, split)
+        if isinstance(share, float):
+            drawn = draw(_strata(entry, train), round(share * everything), _seed(seed, name, split))
+            if not drawn:
+                raise DataError(_no_row(name, split, share, everything))
+            splits[split] = _chosen(train, drawn)
+            train = _chosen(train, set(range(len(train))) - drawn)
+    return {**splits, "train": _limited(entry, name, train, seed)}
+
+
+def _limited(entry: Entry, name: str, train: list[Row], seed: int) -> list[Row]:
+    if entry.limit is None or entry.limit >= len(train):
+        return train
+    strata = _strata(entry, train)
+    return _chosen(train, draw(strata, entry.limit, _seed(seed, name, "limit"), spare=0))
+
+
+def _strata(entry: Entry, rows: Sequence[Row]) -> list[str]:
+    return ["" if entry.objective == "regression" else row.label for row in rows]
+
+
+def _chosen(rows: list[Row], drawn: set[int]) -> list[Row]:
+    return [row for index, row in enumerate(rows) if index in drawn]
+
+
+def _seed(seed: int, name: str, stream: str) -> int:
+    return derive(seed, "tasks", name, stream)
+
+
+def _no_row(name: str, split: str, share: float, everything: int) -> str:
+    return (
+        f"task {name!r}: a share of {share:g} of {everything} training rows leaves the {split} "
+        "split empty; write a larger share, or name files"
+    )
