@@ -99,6 +99,7 @@ class Registry:
         self.left_out: dict[str, str] = {}
         self._parts: dict[tuple[str, str], list[Installed]] = {}
         self._observers: dict[str, object] = {}
+        self._manager = _manager()
         if catalogue is not None:
             self.catalogue = catalogue
         for name, plugin in (plugins or {}).items():
@@ -216,7 +217,7 @@ class Registry:
     def _add(self, plugin: Plugin) -> None:
         try:
             loaded = plugin.load()
-            hooks = _registered(loaded)
+            hooks = self._hooks(loaded, f"{plugin.package}:{plugin.name}")
             components = _components(hooks)
         # A plugin's code may fail in any way, and may even ask Python to stop.
         except (Exception, SystemExit) as error:
@@ -230,6 +231,22 @@ class Registry:
             self._parts.setdefault((component.kind, component.name), []).append(part)
         if any(name in hooks for name in OBSERVING):
             self._observers |= dict.fromkeys(plugin.names, loaded)
+
+    def _hooks(self, plugin: object, name: str) -> dict[str, Callable[..., Any]]:
+        """Return a plugin's own functions by hook, or leave no trace of it."""
+        try:
+            self._manager.register(plugin, name)
+            self._manager.check_pending()
+        except Exception:
+            if self._manager.has_plugin(name):
+                self._manager.unregister(name=name)
+            raise
+        return {
+            caller.name: each.function
+            for caller in self._manager.get_hookcallers(plugin) or ()
+            for each in caller.get_hookimpls()
+            if each.plugin is plugin
+        }
 
     def _refuse_broken(self, packages: Iterable[str]) -> None:
         broken = {normal(name): (name, reason) for name, reason in self.broken.items()}
@@ -281,17 +298,6 @@ def _manager() -> pluggy.PluginManager:
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
     return manager
-
-
-def _registered(plugin: object) -> dict[str, Callable[..., Any]]:
-    # A manager for each plugin: pluggy keeps no half-registered one, and a name is never taken.
-    manager = _manager()
-    manager.register(plugin)
-    manager.check_pending()
-    return {
-        caller.name: caller.get_hookimpls()[0].function
-        for caller in manager.get_hookcallers(plugin) or ()
-    }
 
 
 def _components(hooks: Mapping[str, Callable[..., Any]]) -> list[Component]:

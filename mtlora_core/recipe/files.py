@@ -29,9 +29,11 @@ def read_file(path: Path, shown: str) -> Node:
         RecipeError: it cannot be read, or is no mapping.
     """
     text = _text(path, shown)
-    node = read_yaml(text, lambda line, column: Position(shown, line, column), path.parent)
+    # Absolute now: a path in the recipe keeps its meaning if the program changes its folder.
+    folder = path.absolute().parent
+    node = read_yaml(text, lambda line, column: Position(shown, line, column), folder)
     if node is None:
-        raise RecipeError(f"{shown}: is empty; a recipe names at least its parts (docs/recipes.md)")
+        raise RecipeError(f"{shown}: is empty; a recipe names at least its parts")
     if node.entries is None:
         raise RecipeError(f"{node.at}: a recipe is a mapping of keys to values, not {_noun(node)}")
     return node
