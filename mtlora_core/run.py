@@ -59,21 +59,24 @@ def run(
     """
     begun = perf_counter()
     home = RunFolder(folder)
-    if not resume:
+    accelerator = make_accelerator(plan.recipe.train.precision, device)
+    if not resume and accelerator.is_main_process:
         home.require_free()
-    elif finished := [event for event in home.records() if event["event"] == "finished"]:
+    elif resume and (finished := [e for e in home.records() if e["event"] == "finished"]):
         yield finished[-1]
         return
     plan = _with_steps(plan, steps, resume)
     yield _phase("reading the tasks")
     data = load_tasks(plan)
-    accelerator = make_accelerator(plan.recipe.train.precision, device)
     yield _phase("loading the backbone")
     model = compose(plan, data)
     options, seed = plan.recipe.train, plan.recipe.seed
     session = start(model, data, options, seed=seed, accelerator=accelerator)
-    lock = make_lock(plan, data, accelerator.device)
-    notices = _claim(home, plan, lock, resume, locked)
+    notices: list[str] = []
+    if accelerator.is_main_process:
+        lock = make_lock(plan, data, accelerator.device)
+        notices = _claim(home, plan, lock, resume, locked)
+    accelerator.wait_for_everyone()
     if resume:
         _restore(session, home)
     emit = _emitter(home, plan, accelerator.is_main_process)
@@ -167,7 +170,8 @@ def _restore(session: Session, home: RunFolder) -> None:
     size = 0
     if (home.checkpoint / checkpoint.NAME).exists():
         size = checkpoint.restore(session, home.checkpoint)["metrics_size"]
-    home.cut_metrics(size)
+    if session.accelerator.is_main_process:
+        home.cut_metrics(size)
 
 
 def _train(session: Session, home: RunFolder, emit: Callable[[Event], Event]) -> Iterator[Event]:

@@ -69,8 +69,7 @@ class RunFolder:
         Raises:
             RunFolderError: this is no run folder.
         """
-        if not self.recipe.is_file():
-            raise RunFolderError(f"{self.path}: is no run folder: it has no recipe.yaml")
+        self._require_run()
         return load_recipe(self.recipe)
 
     def read_lock(self) -> dict[str, Any]:
@@ -118,9 +117,11 @@ class RunFolder:
         """Return the tensors, the recipe and the tasks of the adapter.
 
         Raises:
-            RunFolderError: the run is not finished, or the file is damaged or another format's.
+            RunFolderError: this is no run folder, the run is not finished, or the file is damaged
+                or of another format.
         """
-        if self.recipe.is_file() and not self.adapter.exists():
+        self._require_run()
+        if not self.adapter.exists():
             raise RunFolderError(
                 f"{self.path}: the run is not finished; go on with it: "
                 f"mtlora compose --resume {self.path}"
@@ -132,3 +133,9 @@ class RunFolder:
             )
         tasks = [Task.from_json(each) for each in json.loads(header["tasks"])]
         return values, load_recipe(json.loads(header["recipe"])), tasks
+
+    def _require_run(self) -> None:
+        if not self.path.exists():
+            raise RunFolderError(f"{self.path}: there is no such run folder")
+        if not self.recipe.is_file():
+            raise RunFolderError(f"{self.path}: is no run folder: it has no recipe.yaml")

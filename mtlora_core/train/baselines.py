@@ -109,7 +109,7 @@ def baselines(
 
     # Another release of scikit-learn may stop at another point of a flat optimum.
     scores = cached(_digest("scores", version("scikit-learn"), backbone_key, *prints), fitted)
-    return {name: Baseline(*map(float, values)) for name, values in scores.items()}
+    return {each.task.name: Baseline(*map(float, scores[each.task.name])) for each in data}
 
 
 def _baseline(data: TaskData, features: Features) -> Baseline:
