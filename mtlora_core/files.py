@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
-from .errors import TrainingError
+from .errors import MtloraError, TrainingError
 
 
 def write(path: Path, content: bytes | str) -> None:
     """Write a file under a temporary name beside it, and rename it when it is whole.
 
     Raises:
-        TrainingError: the system refused, such as for want of room; what was there is untouched.
+        TrainingError: there is no room; what was there is untouched.
+        MtloraError: the system refused for another reason, such as a folder that is not there.
     """
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -24,22 +26,26 @@ def write(path: Path, content: bytes | str) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise TrainingError(refusal(path, error)) from error
+        raise refused(path, error) from error
 
 
 def append(path: Path, line: str) -> None:
     """Add a line to a file.
 
     Raises:
-        TrainingError: the system refused.
+        TrainingError: there is no room.
+        MtloraError: the system refused for another reason.
     """
     try:
         with path.open("a", encoding="utf-8") as stream:
             stream.write(line + "\n")
     except OSError as error:
-        raise TrainingError(refusal(path, error)) from error
+        raise refused(path, error) from error
 
 
-def refusal(path: Path, error: OSError) -> str:
-    """Return one line that says which file could not be written, and why."""
-    return f"{path}: cannot be written: {error.strerror or error}; make room and resume the run"
+def refused(path: Path, error: OSError) -> MtloraError:
+    """Return what to raise where ``path`` could not be written."""
+    line = f"{path}: cannot be written: {error.strerror or error}"
+    if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO):
+        return TrainingError(f"{line}; make room, then go on: mtlora compose --resume RUN")
+    return MtloraError(line)

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from .. import tensors
-from ..errors import RunFolderError, TrainingError
+from ..errors import MtloraError, RunFolderError, TrainingError
 from ..interfaces import Backbone, Encoded
 from ..tasks import SPLITS, Example, Split, Task, TaskData, Text
 from .metrics import primary, score
@@ -37,11 +37,14 @@ FORMAT = 1
 SEPARATOR = "xxsep"
 """Stands between the texts of a pair, as a word that no text has."""
 TFIDF_GRID = (1.0, 10.0, 100.0)
-HEADS_GRID = tuple(10 ** (exponent / 2) for exponent in range(-10, 5))
+HEADS_GRID = tuple(10.0**exponent for exponent in range(-5, 3))
 """Inverse strengths C of the regularization that are tried, the strongest regularization first."""
 TOLERANCE = 1e-6
 """The largest coordinate of the gradient of the mean loss at which a fit has converged."""
 ITERATIONS = 100_000
+THREADED = 10_000_000
+"""Values of a feature matrix from which several threads are worth their waiting for each other.
+Below, they gain nothing on an idle machine and lose a factor of fifty on a busy one."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,11 @@ def baselines(
 
 
 def _baseline(data: TaskData, features: Features) -> Baseline:
-    return Baseline(majority(data), tfidf(data).score, heads_only(data, features).score)
+    from threadpoolctl import threadpool_limits
+
+    # The matrices are small: more threads wait for each other longer than they work.
+    with threadpool_limits(1):
+        return Baseline(majority(data), tfidf(data).score, heads_only(data, features).score)
 
 
 # The three columns.
@@ -167,8 +174,11 @@ def _joined(text: Text) -> str:
 
 
 def _fitted(data: TaskData, rows: Mapping[Split, Any], grid: Sequence[float]) -> Fitted:
+    from threadpoolctl import threadpool_limits
+
     path = _path(data.task, rows["train"], _labels(data.train), grid)
-    c, model = _chosen(data.task, path, rows["validation"], data.validation)
+    with threadpool_limits(1 if rows["train"].size < THREADED else None):
+        c, model = _chosen(data.task, path, rows["validation"], data.validation)
     return Fitted(_primary(data.task, model, rows["test"], data.test), c)
 
 
@@ -323,7 +333,7 @@ def cached(key: str, compute: Callable[[], Mapping[str, Array]]) -> dict[str, Ar
 
 
 def _keep(path: Path, values: Mapping[str, Array]) -> None:
-    with suppress(OSError, TrainingError):  # nothing is lost without a cache but time
+    with suppress(OSError, MtloraError):  # nothing is lost without a cache but time
         path.parent.mkdir(parents=True, exist_ok=True)
         tensors.save(path, {name: torch.from_numpy(each) for name, each in values.items()}, {})
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
@@ -24,14 +25,23 @@ def make_accelerator(precision: str = "fp32", device: str | None = None) -> Acce
     Raises:
         RecipeError: the device cannot do that, or is not there.
     """
+    _require(device)
     # accelerate keeps one state a process and refuses a second precision; we may train twice.
     AcceleratorState._reset_state(reset_partial_state=True)
     try:
         with _chosen(device):
             return Accelerator(mixed_precision=PRECISIONS[precision], cpu=device == "cpu")
     except (RuntimeError, ValueError) as error:
-        where = f"device {device!r}" if device else "this machine"
-        raise RecipeError(f"train.precision: {precision} on {where}: {error}") from error
+        raise RecipeError(f"train.precision: {precision} cannot be had here: {error}") from error
+
+
+def _require(device: str | None) -> None:
+    """Raise unless torch can put something on the device."""
+    try:
+        torch.empty(0, device=device or "cpu")
+    except (AssertionError, RuntimeError) as error:  # a build without CUDA asserts
+        reason = str(error).splitlines()[0]
+        raise RecipeError(f"device {device!r}: cannot be used here: {reason}") from error
 
 
 @contextmanager

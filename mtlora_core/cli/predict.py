@@ -1,0 +1,133 @@
+"""``mtlora predict``: what a run's model says of a text, or of a file of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .. import files
+from ..errors import DataError, MtloraError
+from ..tasks import Text
+from . import events, figures, queries
+from .arguments import Device, Json, RunArgument
+from .failure import reporting
+
+if TYPE_CHECKING:
+    from ..model import MultiTaskModel
+
+TextArgument = Annotated[str | None, typer.Argument(metavar="TEXT", help="A text to answer.")]
+Pair = Annotated[
+    str | None, typer.Option("--pair", metavar="TEXT", help="The second text of a pair.")
+]
+TaskOption = Annotated[
+    str | None,
+    typer.Option("--task", metavar="NAME", help="The task; without it, TEXT is put to each."),
+]
+Input = Annotated[
+    Path | None,
+    typer.Option(
+        "--input",
+        metavar="FILE",
+        help='JSON lines, {"text": "…", "task": "…"}; a pair is a list of two texts.',
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        metavar="FILE",
+        help="Where the answers of --input go, each beside its line's own keys; without it, to "
+        "standard output.",
+    ),
+]
+
+
+@reporting
+def predict(
+    run: RunArgument,
+    text: TextArgument = None,
+    pair: Pair = None,
+    task: TaskOption = None,
+    input: Input = None,
+    output: Output = None,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Answer a text, or a file of texts, with labels.
+
+    Labels come with their probabilities; tasks of a file may be mixed, and are answered together.
+    """
+    _require_sense(text, pair, input, output)
+    from . import progress
+
+    with progress.display(quiet=json) as show:
+        show({"event": "phase", "name": "loading the model"})
+        model = _load(run, device)
+        asked = _asked(text, pair, task, input, [each.name for each in model.tasks])
+        show({"event": "phase", "name": f"answering {figures.amount(len(asked), 'text')}"})
+        answers = model.predict([query.text for query in asked], [query.task for query in asked])
+    rows = [queries.answered(*each) for each in zip(asked, answers, strict=True)]
+    if output is not None:
+        files.write(output, "".join(f"{queries.line(row)}\n" for row in rows))
+    elif json or input is not None:
+        for row in rows:
+            events.write(row)
+    else:
+        from . import render
+
+        render.console().print(render.predictions(rows))
+
+
+def _require_sense(
+    text: str | None, pair: str | None, input: Path | None, output: Path | None
+) -> None:
+    """Refuse what cannot be meant, before torch is loaded."""
+    if (text is None) == (input is None):
+        raise MtloraError("give a TEXT, or --input FILE with a JSON object in each line")
+    if input is None:
+        if output is not None:
+            raise MtloraError("--output goes with --input; one TEXT's answer is printed")
+        return
+    if pair is not None:
+        raise MtloraError('--pair goes with TEXT; in a file, "text" is a list of two')
+    if output is not None:
+        _require_writable(output, input)
+
+
+def _require_writable(output: Path, input: Path) -> None:
+    if output.is_dir():
+        raise DataError(f"{output}: is a folder; --output names a file")
+    if not output.parent.is_dir():
+        raise DataError(f"{output}: there is no folder {output.parent} to write it in")
+    if output.exists() and input.exists() and output.samefile(input):
+        raise DataError(f"{output}: is the input; choose another --output")
+
+
+def _load(run: Path, device: str | None) -> MultiTaskModel:
+    from ..load import load
+
+    return load(run, device=device)
+
+
+def _asked(
+    text: str | None, pair: str | None, task: str | None, input: Path | None, tasks: Sequence[str]
+) -> list[queries.Query]:
+    """Return what is asked: every line of the input, or the text for the task or for each."""
+    try:
+        chosen = None if task is None else queries.known_task(task, tasks)
+    except ValueError as error:
+        raise DataError(f"--task: {error}") from None
+    if input is not None:
+        return queries.read(input, tasks, chosen)
+    asked = _text(text or "", pair)
+    return [queries.Query(asked, name) for name in ([chosen] if chosen else tasks)]
+
+
+def _text(text: str, pair: str | None) -> Text:
+    # Bytes of an argument that are not UTF-8 arrive as halves of characters.
+    if not queries.sound(text + (pair or "")):
+        raise DataError("TEXT: is not UTF-8")
+    return text if pair is None else (text, pair)

@@ -1,0 +1,175 @@
+"""Texts with their tasks, read from JSON lines, and what is written beside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtlora_core.cli import queries
+from mtlora_core.errors import DataError
+
+if TYPE_CHECKING:
+    from mtlora_core.model import Prediction
+
+TASKS = ("verb", "kind")
+
+
+class Answer:
+    """A model's answer, without the model."""
+
+    task = "verb"
+    label: str | None = "read"
+    probability: float | None = 0.75
+    probabilities: dict[str, float] = {"read": 0.75, "write": 0.25}  # noqa: RUF012 - never changed
+    value: float | None = None
+
+
+class Number(Answer):
+    """An answer to a regression task."""
+
+    label, probability, probabilities, value = None, None, {}, 2.5
+
+
+def answer(cls: type[Answer] = Answer) -> Prediction:
+    found: Any = cls()
+    return found  # type: ignore[no-any-return]
+
+
+def file_of(folder: Path, *lines: object) -> Path:
+    """Write lines, JSON or raw bytes, and return the file."""
+    path = folder / "in.jsonl"
+    raw = [each if isinstance(each, bytes) else json.dumps(each).encode() for each in lines]
+    path.write_bytes(b"\n".join(raw) + b"\n")
+    return path
+
+
+def problems(path: Path, tasks: tuple[str, ...] = TASKS) -> list[str]:
+    with pytest.raises(DataError) as caught:
+        queries.read(path, tasks)
+    return [line.removeprefix(f"{path}:") for line in caught.value.problems]
+
+
+def test_reads_texts_and_pairs_with_their_tasks(tmp_path: Path) -> None:
+    path = file_of(
+        tmp_path, {"text": "a", "task": "kind"}, b"", {"text": ["a", "b"], "task": "verb", "id": 7}
+    )
+
+    first, second = queries.read(path, TASKS)
+
+    assert (first.text, first.task) == ("a", "kind")
+    assert (second.text, second.task, second.given["id"]) == (("a", "b"), "verb", 7)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "default", "expected"), [(("only",), None, "only"), (TASKS, "kind", "kind")]
+)
+def test_the_task_may_be_left_out_where_it_is_known(
+    tmp_path: Path, tasks: tuple[str, ...], default: str | None, expected: str
+) -> None:
+    (query,) = queries.read(file_of(tmp_path, {"text": "a"}), tasks, default)
+
+    assert query.task == expected
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
+    path = file_of(tmp_path, "\ufeff".encode() + b'{"text": "a", "task": "verb"}')
+
+    assert queries.read(path, TASKS)[0].text == "a"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"text": ', "column 10: not JSON"),
+        (b"[1]", "must be a JSON object with 'text', not list"),
+        (b"\xff\xfe", "not UTF-8 at byte 1"),
+        (b"[" * 100_000, "nested too deeply"),
+        ({"txt": "a", "task": "verb"}, "has no 'text'; its keys are 'txt', 'task'"),
+        ({"text": 3, "task": "verb"}, "'text' must be a string"),
+        ({"text": ["a", "b", "c"], "task": "verb"}, "'text' must be a string"),
+        ({"text": [], "task": "verb"}, "'text' must be a string"),
+        ({"text": "a"}, "has no 'task'; the tasks are verb, kind"),
+        ({"text": "a", "task": "vreb"}, "unknown task 'vreb'; did you mean 'verb'?"),
+        ({"text": "a", "task": "zzz"}, "unknown task 'zzz'; the tasks are verb, kind"),
+        ({"text": "a", "task": ["verb"]}, "unknown task ['verb']"),
+        (b'{"text": "\\ud83d", "task": "verb"}', "has half a character"),
+        (b'{"text": "a", "task": "verb", "id": "\\ud83d"}', "has half a character"),
+    ],
+)
+def test_a_line_that_cannot_be_answered_is_told_with_its_number(
+    tmp_path: Path, line: object, reason: str
+) -> None:
+    good = {"text": "a", "task": "verb"}
+
+    (problem,) = problems(file_of(tmp_path, good, line, good))
+
+    assert problem.startswith("2: ")
+    assert reason in problem
+
+
+def test_every_bad_line_is_told_at_once(tmp_path: Path) -> None:
+    found = problems(file_of(tmp_path, b"{", {"text": "a"}, b"[]"))
+
+    assert [line.split(":")[0] for line in found] == ["1", "2", "3"]
+
+
+def test_a_file_that_is_wrong_throughout_does_not_flood_the_screen(tmp_path: Path) -> None:
+    found = problems(file_of(tmp_path, *[b"{"] * 1500))
+
+    assert len(found) == queries.SHOWN + 1
+    assert found[-1].endswith("and 1,480 more")
+
+
+@pytest.mark.parametrize("content", ["", "\n \n"])
+def test_an_empty_file_is_an_error(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text(content)
+
+    with pytest.raises(DataError, match="has no lines"):
+        queries.read(path, TASKS)
+
+
+def test_a_missing_file_and_a_folder_are_errors(tmp_path: Path) -> None:
+    for path in (tmp_path / "gone.jsonl", tmp_path):
+        with pytest.raises(DataError, match="cannot be read"):
+            queries.read(path, TASKS)
+
+
+def test_an_answer_keeps_what_was_given() -> None:
+    row = queries.answered(queries.Query("a", "verb", {"id": 7, "text": "a"}), answer())
+
+    assert row == {
+        "id": 7,
+        "text": "a",
+        "task": "verb",
+        "label": "read",
+        "probability": 0.75,
+        "probabilities": {"read": 0.75, "write": 0.25},
+    }
+
+
+@pytest.mark.parametrize("label", ["read", "write"])
+def test_a_true_label_moves_aside_and_is_not_lost(label: str) -> None:
+    row = queries.answered(queries.Query("a", "verb", {"label": label}), answer())
+
+    assert row["label"] == "read"
+    assert row["given"] == {"label": label}
+
+
+def test_regression_answers_with_a_number() -> None:
+    row = queries.answered(queries.Query("a", "verb", {"text": "a"}), answer(Number))
+
+    assert row == {"text": "a", "task": "verb", "value": 2.5}
+
+
+@given(st.dictionaries(st.text(), st.text() | st.integers() | st.none()))
+def test_a_line_is_one_line_of_json(row: dict[str, Any]) -> None:
+    line = queries.line(row)
+
+    assert "\n" not in line
+    assert json.loads(line) == row
