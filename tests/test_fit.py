@@ -172,34 +172,33 @@ def test_a_task_s_weight_is_a_factor_of_its_loss() -> None:
     assert losses[1] == pytest.approx(3 * losses[0])
 
 
+EVERYTHING = 128
+"""A batch that holds every example of the toy tasks."""
+
+
 def test_a_record_holds_each_task_s_mean_loss() -> None:
-    plan = plan_with({"steps": 1, "batch_size": 64}, regularizers=[])
+    plan = plan_with({"steps": 1, "batch_size": EVERYTHING}, regularizers=[])
     data = load_tasks(plan)
     event = next(iter(fit(compose(plan, data), data, plan.recipe.train, device="cpu")))
 
     sizes = {each.task.name: len(each.train) for each in data}
-    drawn = min(64, sum(sizes.values()))
-    assert set(event["losses"]) == set(sizes)
-    if drawn == sum(sizes.values()):
-        mean = sum(sizes[n] * value for n, value in event["losses"].items()) / drawn
-        assert event["loss"] == pytest.approx(mean)
+    weighted = sum(sizes[name] * mean for name, mean in event["losses"].items())
+    assert event["losses"].keys() == sizes.keys()
+    assert event["loss"] == pytest.approx(weighted / sum(sizes.values()))
 
 
 def test_a_loss_that_is_not_finite_names_task_and_step_and_changes_nothing() -> None:
-    plan = plan_with({"steps": 10})
+    plan = plan_with({"batch_size": EVERYTHING})
     data = load_tasks(plan)
     model = compose(plan, data)
     with torch.no_grad():
         model.heads[1].bias.fill_(math.nan)  # type: ignore[operator]  # a Linear
     before = {name: value.clone() for name, value in model.trained_state().items()}
 
-    with pytest.raises(TrainingError, match=r"step \d+: the loss of task 'toy1' is nan"):
+    with pytest.raises(TrainingError, match="step 1: the loss of task 'toy1' is nan"):
         list(fit(model, data, plan.recipe.train, device="cpu"))
 
-    first = model.trained_state()
-    assert all(
-        torch.equal(before[n], first[n]) or before[n].isnan().any() for n in before if "toy1" in n
-    )
+    torch.testing.assert_close(model.trained_state(), before, rtol=0, atol=0, equal_nan=True)
 
 
 def test_a_lack_of_memory_says_what_to_try(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,16 +241,10 @@ def test_routers_learn_the_load_of_the_whole_step_s_real_tokens() -> None:
     model = compose(plan, data)
     learner = Learner()
     next(iter(model.adapters)).router = learner
-    _, picks = list(fit(model, data, plan.recipe.train, device="cpu")), None
+    for _ in fit(model, data, plan.recipe.train, device="cpu"):
+        pass
 
-    assert picks is None
     assert len(learner.loads) == 2
     # Experts 0 and 1 weigh position p by p and 10 - p, so their loads sum to 10 whatever p is.
     assert all(float(load[0] + load[1]) == pytest.approx(10) for load in learner.loads)
     assert all(0 < float(load[0]) < 6 for load in learner.loads)
-
-
-def test_waiting_for_data_is_a_small_share_of_a_step() -> None:
-    _, events = trained(plan_with({"steps": 10}))
-
-    assert all(0 <= event["data_wait"] < 1 for event in events if event["event"] == "step")

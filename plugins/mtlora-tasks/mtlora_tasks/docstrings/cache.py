@@ -9,7 +9,7 @@ import platform
 from contextlib import suppress
 from pathlib import Path
 
-from mtlora_core.errors import TrainingError
+from mtlora_core.errors import MtloraError
 from mtlora_core.files import write
 
 from .corpus import Corpus
@@ -59,7 +59,7 @@ def _read(path: Path) -> Corpus | None:
 
 def _write(path: Path, corpus: Corpus) -> None:
     body = json.dumps(corpus.to_json())
-    with suppress(OSError, TrainingError):  # nothing is lost without a cache but time
+    with suppress(OSError, MtloraError):  # nothing is lost without a cache but time
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, f"{_digest(body)}\n{body}")
 
