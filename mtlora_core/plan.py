@@ -57,3 +57,20 @@ class Plan:
         :func:`~mtlora_core.recipe.load_recipe` takes it back, and it resolves to the same plan.
         """
         return self.recipe.to_json()
+
+    def describe(self) -> dict[str, list[dict[str, Any]]]:
+        """Return parts and sites as plain data, as ``check`` and ``--dry-run`` show them."""
+        parts = [
+            {
+                "path": path,
+                "kind": bound.component.kind,
+                "name": bound.component.name,
+                "package": bound.package,
+                "version": bound.version,
+                "options": bound.options.model_dump(mode="json"),
+            }
+            for path, bound in self.parts()
+        ]
+        names = ("name", "kind", "reads", "adds", "d", "o")
+        sites = [{name: getattr(site, name) for name in names} for site in self.sites]
+        return {"parts": parts, "sites": sites}

@@ -102,21 +102,7 @@ def describe(plan: Plan) -> dict[str, Any]:
     model = compose(plan, data, meta=True)
     train = Corpus(model.backbone, data, "train")
     return {
-        "parts": [
-            {
-                "path": path,
-                "kind": bound.component.kind,
-                "name": bound.component.name,
-                "package": bound.package,
-                "version": bound.version,
-                "options": bound.options.model_dump(mode="json"),
-            }
-            for path, bound in plan.parts()
-        ],
-        "sites": [
-            {"name": s.name, "reads": s.reads, "adds": s.adds, "d": s.d, "o": s.o, "kind": s.kind}
-            for s in plan.sites
-        ],
+        **plan.describe(),
         "parameters": count_parameters(model),
         "tasks": _task_rows(data, train),
         "steps": total_steps(plan.recipe.train, [len(each.train) for each in data]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -11,9 +11,6 @@ from .arguments import FirstPartyOnly, Json, Settings, installed, planned
 from .events import write
 from .failure import reporting
 from .messages import notes
-
-if TYPE_CHECKING:
-    from ..resolve import Plan
 
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file.")]
 
@@ -31,31 +28,13 @@ def check(
     """
     plan = planned(recipe, settings, installed(first_party_only))
     notes(plan.notices, json=json)
+    described = plan.describe()
     if json:
-        write({"event": "checked", "parts": _parts(plan), "sites": _sites(plan)})
+        write({"event": "checked", **described})
         return
     from . import render
 
     console = render.console()
-    console.print(render.parts(_parts(plan)))
-    console.print(render.sites(_sites(plan)))
+    console.print(render.parts(described["parts"]))
+    console.print(render.sites(described["sites"]))
     typer.echo("ok")
-
-
-def _parts(plan: Plan) -> list[dict[str, Any]]:
-    return [
-        {
-            "path": path,
-            "kind": bound.component.kind,
-            "name": bound.component.name,
-            "package": bound.package,
-            "version": bound.version,
-            "options": bound.options.model_dump(mode="json"),
-        }
-        for path, bound in plan.parts()
-    ]
-
-
-def _sites(plan: Plan) -> list[dict[str, Any]]:
-    names = ("name", "kind", "reads", "adds", "d", "o")
-    return [{name: getattr(site, name) for name in names} for site in plan.sites]
