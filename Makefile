@@ -45,7 +45,7 @@ $(VENV)/.installed: $(VENV)/.python constraints.txt $(PROJECTS)
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.installed
-	$(INSTALL) hypothesis mypy pytest ruff
+	$(INSTALL) hypothesis jsonschema mypy pytest ruff
 	@touch $@
 
 $(VENV)/.python:
