@@ -18,7 +18,7 @@ from .options import MoeOptions
 class Moe(Experts):
     """Many A, many B, of rank r / e each: ``update = alpha / r · Σ_e w_e B_e A_e drop(x)``.
 
-    Implements Eq. 4 of Liu et al., "When MOE Meets LLMs: Parameter Efficient Fine-tuning for
+    Implements the layer of Liu et al., "When MOE Meets LLMs: Parameter Efficient Fine-tuning for
     Multi-task Medical Applications" (MOELoRA), https://arxiv.org/abs/2310.18339. The experts
     split one LoRA's rank, so they have its parameters and its scale; A starts Gaussian with
     deviation 0.01, as in the released code. Where that drops anew for every expert, here they

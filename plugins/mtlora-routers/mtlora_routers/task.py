@@ -18,7 +18,7 @@ class Task(Router):
     """A learned table of logits, one row a task: ``softmax(logits_t / temperature)``.
 
     Implements the mixing weights of Yang et al., "MTL-LoRA: Low-Rank Adaptation for Multi-Task
-    Learning", https://arxiv.org/abs/2410.09437, section 3. The logits start uniform in ±1/√e, as
+    Learning", https://arxiv.org/abs/2410.09437. The logits start uniform in ±1/√e, as
     in the released code: at a low temperature each task starts with a favourite. (Equal logits
     over up-projections that are all 0 would keep the experts equal for ever.) There the
     temperature is an argument of the command; here it is an option, so it is saved.

@@ -18,12 +18,12 @@ from .options import TaskEmbeddingOptions
 class TaskEmbedding(Router):
     """A linear map of the task's embedding and a softmax: ``softmax(W e_t)``.
 
-    Implements Eq. 5 of Liu et al., "When MOE Meets LLMs: Parameter Efficient Fine-tuning for
-    Multi-task Medical Applications" (MOELoRA), https://arxiv.org/abs/2310.18339, with an
-    embedding and a gate at every site. As in the released code the table has a row more than
-    there are tasks, which keeps parameter counts and saved tables alike. There the last row
-    stands for a task that was not given, and is used, untrained, when text is generated; here a
-    missing task is an error, so nothing reads it.
+    Implements the task-motivated gate of Liu et al., "When MOE Meets LLMs: Parameter Efficient
+    Fine-tuning for Multi-task Medical Applications" (MOELoRA), https://arxiv.org/abs/2310.18339,
+    with an embedding and a gate at every site. As in the released code the table has a row more
+    than there are tasks, which keeps parameter counts and saved tables alike. mtLoRA's copy of
+    that code falls back on the last row where no task is given, as when it generates text, though
+    nothing ever trains it; here a missing task is an error, and nothing reads that row.
     """
 
     def __init__(
