@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -50,6 +50,7 @@ from mtlora_routers.token import Token
 
 FIXTURES = Path(__file__).parent / "fixtures"
 NAME = "layer0_place"
+Transform = Literal["full", "diagonal"]
 EXPERTS, ROUTER = f"sites.{NAME}.experts.", f"sites.{NAME}.router."
 
 
@@ -249,7 +250,7 @@ def test_moe_under_task_embedding_agrees_in_output_and_gradients(name: str) -> N
 def test_mtl_under_a_task_table_agrees_in_output_and_gradients(name: str) -> None:
     tensors, meta = numbers(name)
     site, tasks, count = site_of(tensors), [*map(str, range(meta["tasks"]))], meta["experts"]
-    transform = "full" if tensors["task_transform"].dim() == 3 else "diagonal"
+    transform: Transform = "full" if tensors["task_transform"].dim() == 3 else "diagonal"
     options = MtlOptions(
         count=count, rank=meta["rank"], alpha=meta["alpha"], dropout=0, transform=transform
     )

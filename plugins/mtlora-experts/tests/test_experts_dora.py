@@ -43,7 +43,8 @@ def recomposed(dora: Dora, weight: Tensor) -> Tensor:
     """Return the adapted weight ``m / ‖V‖ · V`` by forming V."""
     directions = weight + dora.scale * dora.up @ dora.down
     magnitudes = weight.norm(dim=1) + dora.magnitude_change
-    return (magnitudes / directions.norm(dim=1).detach())[:, None] * directions
+    ratio: Tensor = magnitudes / directions.norm(dim=1).detach()
+    return ratio[:, None] * directions
 
 
 @pytest.mark.parametrize("options", [{}, {"rank": 3, "alpha": 5, "dropout": 0.5}])
@@ -138,7 +139,7 @@ def test_forms_nothing_as_large_as_the_frozen_weight() -> None:
                 largest.append(answer.numel())
             return answer
 
-    with Watch():
+    with Watch():  # type: ignore[no-untyped-call]  # torch leaves it untyped
         dora(SiteInput(hidden, torch.zeros(2, 3, 64), weight, TaskContext()), None)
 
     assert max(largest) < weight.numel()
