@@ -19,8 +19,8 @@ class Dora(Experts):
     r"""Weight-decomposed LoRA: the projection's weight becomes ``m / ‖V‖ · V``, row by row.
 
     Implements Eq. 5 of Liu et al., "DoRA: Weight-Decomposed Low-Rank Adaptation",
-    https://arxiv.org/abs/2402.09353, with V = W + alpha / r · B A, the norms taken over a
-    row, an output, as in the released code, and ‖V‖ held constant in backward, as in section 4.3.
+    https://arxiv.org/abs/2402.09353, with V = W + alpha / r · B A, norms over a row (the weights
+    of one output) as in the released code, and ‖V‖ held constant in backward as in section 4.3.
     With dropout, as in that code::
 
         update = (m / ‖V‖ - 1) ⊙ W drop(x) + m / ‖V‖ ⊙ alpha / r · B A drop(x)

@@ -41,5 +41,6 @@ def low_rank(hidden: Tensor, down: Tensor, scale: float, dropout: float) -> Tens
     """
     if dropout:
         hidden = functional.dropout(hidden, dropout)
-    low: Tensor = functional.linear(hidden, down.flatten(0, -2)) * scale
-    return low.unflatten(-1, down.shape[:-1])
+    low = functional.linear(hidden, down.flatten(0, -2)) * scale
+    split: Tensor = low.unflatten(-1, down.shape[:-1])
+    return split

@@ -19,11 +19,11 @@ class Mtl(Experts):
     """Shared A, Λ a task, many B: ``update = alpha / r · Σ_e w_e B_e Λ_t A drop(x)``.
 
     Implements the update of Yang et al., "MTL-LoRA: Low-Rank Adaptation for Multi-Task Learning",
-    https://arxiv.org/abs/2410.09437; Λ_t starts as the identity. In the paper the
-    weights are each task's own; here they may be of any unit, since Λ_t acts on the low-rank
-    side, before mixing. Whatever the router, the task of each row must be given. The released
-    code gathers a mixed B for every row; here B is mixed once for each task. The parameters are
-    float32 whatever the backbone's dtype; the update has their dtype, or autocast's.
+    https://arxiv.org/abs/2410.09437; Λ_t starts as the identity. In the paper the weights are each
+    task's own; here they may be of any unit, since Λ_t acts on the low-rank side, before mixing.
+    Whatever the router, the task of each row must be given. The released code mixes B for every
+    row; here it is mixed once for each task. The parameters are float32 whatever the backbone's
+    dtype; the update has their dtype, or autocast's.
     """
 
     def __init__(self, options: MtlOptions, site: Site, tasks: Sequence[str]) -> None:

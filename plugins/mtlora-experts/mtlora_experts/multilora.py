@@ -18,11 +18,11 @@ class MultiLora(Experts):
     """Parallel LoRA modules: ``update = alpha / r · Σ_i c_i ⊙ B_i A_i drop(x)``, for all tasks.
 
     Implements Wang et al., "MultiLoRA: Democratizing LoRA for Better Multi-Task Learning",
-    https://arxiv.org/abs/2311.11501: A and B both start uniform, so that the modules
-    differ, and the scales c of the output coordinates start at 0, so that the first update is 0.
-    The released code drops anew for every module; here they share one mask and, for A, one
-    product. The parameters are float32 whatever the backbone's dtype; the update has their dtype,
-    or autocast's.
+    https://arxiv.org/abs/2311.11501: A and B both start uniform, so that the modules differ, and
+    the scales c of the output coordinates start at 0, so that the first update is 0. As in the
+    copy that MTL-LoRA released, the modules share one dropout mask and the scale alpha / r. The
+    parameters are float32 whatever the backbone's dtype; the update has their dtype, or
+    autocast's.
     """
 
     def __init__(self, options: MultiLoraOptions, site: Site, tasks: Sequence[str]) -> None:
