@@ -71,11 +71,12 @@ class Parts:
         if experts is None or router is None or router.capabilities.get("learned", True):
             return
         if mixed(experts) and router.capabilities.get("per") == "model":
-            # Experts start with B = 0: under the same weight their gradients are equal for ever.
+            # Weights that never change can be folded into B: the sum is that of one expert, and
+            # experts that share A and start with B = 0 even stay equal for ever.
             yield (
                 ("router",),
-                f"{router.name!r} gives every expert of {experts.name!r} a fixed weight, so they "
-                "stay equal for ever: one low-rank update in disguise, good for a baseline only",
+                f"{router.name!r} gives every expert of {experts.name!r} a fixed weight, so "
+                "together they are one expert in disguise, good for a baseline only",
             )
         for keys, part in self.found.items():
             if part.capabilities.get("penalizes") == "routing":

@@ -2,6 +2,7 @@
 
 No loop over experts and no ``[b, t, o]`` temporary per expert: weights of a model or a task mix
 the factors first, weights of a token go onto the low-rank side, where an expert is ``r`` wide.
+Experts with down-projections of their own have a low-rank side each, so all weights go there.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from .interfaces import Routing
 
 
 def mix(low: Tensor, up: Tensor, routing: Routing, task_ids: Tensor | None = None) -> Tensor:
-    r"""Return :math:`\sum_e w_e B_e h`, the weighted sum of what the experts make of ``low``.
+    r"""Return :math:`\sum_e w_e B_e h_e`, the weighted sum of what the experts make of ``low``.
 
     Args:
-        low: ``[b, t, r]``, the tokens after the shared down-projection, already scaled.
+        low: The tokens after the down-projection, already scaled: ``[b, t, r]`` where the experts
+            share one, ``[b, t, e, r]`` where each has its own.
         up: ``[o, e, r]``, the experts' up-projections; this order makes every view below free.
         routing: The weights; see :class:`~mtlora_core.interfaces.Routing` for their shapes.
         task_ids: ``[b]``, needed where the weights are per task.
@@ -25,32 +27,43 @@ def mix(low: Tensor, up: Tensor, routing: Routing, task_ids: Tensor | None = Non
     Returns:
         ``[b, t, o]``.
     """
+    assert routing.per != "task" or task_ids is not None, "weights per task need each row's task"
     weights = routing.weights.to(low.dtype)
+    if low.dim() == 3 and routing.per in ("model", "task"):
+        return _premixed(low, up, routing.weights.to(up.dtype), task_ids)
+    own = low if low.dim() == 4 else low[..., None, :]  # [b, t, e or 1, r]
     match routing.per:
-        case "model":
-            return functional.linear(low, torch.einsum("oer,e->or", up, weights.to(up.dtype)))
-        case "task":
-            assert task_ids is not None, "weights per task need the task of each row"
-            mixed = torch.einsum("oer,Te->Tro", up, weights.to(up.dtype))
-            return torch.bmm(low, mixed.to(low.dtype)[task_ids])
-        case "sequence":
-            return _weighted(low, up, weights[:, None, :])
-        case "token":
-            return _weighted(low, up, weights[:, :, 0])
         case "group":
-            return _grouped(low, up, weights)
+            return _grouped(own, up, weights)
+        case "task":
+            weights = weights[task_ids][:, None]
+        case "sequence":
+            weights = weights[:, None]
+        case "token":
+            weights = weights[:, :, 0]
+    return functional.linear(_spread(own, weights), up.flatten(1))
 
 
-def _weighted(low: Tensor, up: Tensor, weights: Tensor) -> Tensor:
-    """One GEMM on ``w ⊗ Ax``; ``weights`` is ``[b, t or 1, e]``. Methods, G(i)."""
-    spread = (weights[..., None] * low[..., None, :]).flatten(-2)  # [b, t, e * r]
-    return functional.linear(spread, up.flatten(1))
+def _premixed(low: Tensor, up: Tensor, weights: Tensor, task_ids: Tensor | None) -> Tensor:
+    """Mix B once, or once a task; ``weights`` is ``[e]`` or ``[T, e]``."""
+    if weights.dim() == 1:
+        return functional.linear(low, torch.einsum("oer,e->or", up, weights))
+    mixed = torch.einsum("oer,Te->Tro", up, weights)
+    return torch.bmm(low, mixed.to(low.dtype)[task_ids])
 
 
-def _grouped(low: Tensor, up: Tensor, weights: Tensor) -> Tensor:
+def _spread(own: Tensor, weights: Tensor) -> Tensor:
+    """Return ``w ⊗ Ax``, or every ``w_e A_e x``, as ``[..., e * r]``; one GEMM does the rest. G(i).
+
+    ``own`` is ``[..., e or 1, r]``, ``weights`` ``[..., e]``; what stands before broadcasts.
+    """
+    return (weights[..., None] * own).flatten(-2)
+
+
+def _grouped(own: Tensor, up: Tensor, weights: Tensor) -> Tensor:
     """One batched GEMM over groups of output dimensions; ``weights`` is ``[b, t, g, e]``. G(ii)."""
     groups = weights.shape[2]
-    spread = (weights[..., None] * low[:, :, None, None, :]).flatten(-2)  # [b, t, g, e * r]
+    spread = _spread(own[:, :, None], weights)  # [b, t, g, e * r]
     grouped = up.flatten(1).unflatten(0, (groups, -1))  # [g, o / g, e * r]
     update = torch.einsum("btgk,gmk->btgm", spread, grouped)
     return update.flatten(2)

@@ -33,6 +33,7 @@ from mtlora_core.recipe import load_recipe
 from mtlora_core.resolve import resolve
 from mtlora_core.sites import Site
 from mtlora_core.tasks import Task, Text
+from mtlora_experts.dora import Dora
 from mtlora_transformers.families import FAMILIES
 from mtlora_transformers.library import transformers
 from mtlora_transformers.testing import save_tiny, tiny_config
@@ -40,6 +41,15 @@ from mtlora_transformers.testing import save_tiny, tiny_config
 COMPONENT = {"use": "component", "at": ["q", "v"]}
 BLOCK = {"use": "block", "at": ["attention", "ffn"]}
 HYDRA = {"use": "hydra", "count": 2, "rank": 2, "alpha": 4, "dropout": 0.0}
+METHODS: Mapping[str, dict[str, Any]] = {
+    "dora": {"experts": {"use": "dora", "rank": 2}, "router": None},
+    "multilora": {"experts": {"use": "multilora", "rank": 2}, "router": None},
+    "moelora": {
+        "experts": {"use": "moe", "count": 2, "rank": 4, "dropout": 0},
+        "router": "task-embedding",
+    },
+    "mtl-lora": {"experts": {"use": "mtl", "rank": 2, "dropout": 0}, "router": "task"},
+}
 TASKS = ("first", "second")
 
 IDS = torch.tensor([[4, 5, 6, 7, 8, 9], [10, 11, 12, 13, 14, 15]])
@@ -201,6 +211,55 @@ def test_adapters_that_were_saved_give_the_same_output_again(
     loaded.load_state_dict(load_file(tmp_path / "adapters.safetensors"))
 
     assert torch.equal(hidden_states(again, loaded), hidden_states(model, adapters))
+
+
+@families
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_starts_as_the_model_trains_and_is_the_same_when_loaded(
+    method: str, family: str, tmp_path: Path
+) -> None:
+    model = pretrained(tmp_path, family)
+    bare = hidden_states(model)
+    parts = {"placement": COMPONENT, "regularizers": [], **METHODS[method]}
+    adapters = on(model, **parts)
+    before = frozen_bits(adapters)
+
+    assert torch.equal(hidden_states(model, adapters), bare)
+    train(model, adapters)
+    assert all(not torch.equal(value, before[name]) for name, value in adapters.named_parameters())
+    trained = hidden_states(model, adapters)
+    adapters.detach()
+    loaded = on(model, **parts)
+    loaded.load_state_dict(adapters.state_dict())
+    assert torch.equal(hidden_states(model, loaded), trained)
+
+
+@families
+def test_dora_is_the_model_with_each_adapted_weight_in_place_of_the_frozen_one(
+    family: str, tmp_path: Path
+) -> None:
+    model = pretrained(tmp_path, family)
+    adapters = on(model, placement=COMPONENT, regularizers=[], **METHODS["dora"])
+    randomize(adapters)
+    adapted = hidden_states(model, adapters)
+
+    adapters.detach()
+    for adapter in adapters:
+        assert isinstance(adapter.experts, Dora)
+        module = model.get_submodule(adapter.site.adds)
+        weight = module.weight.T if type(module).__name__ == "Conv1D" else module.weight
+        own = weight[adapter.site.slice or slice(None)]
+        own.copy_(recomposed(adapter.experts, own))
+
+    torch.testing.assert_close(hidden_states(model), adapted, rtol=1e-4, atol=1e-4)
+
+
+def recomposed(dora: Dora, weight: Tensor) -> Tensor:
+    """Return the weight that DoRA stands for: ``m / ‖V‖ · V``, row by row."""
+    direction = weight + dora.scale * dora.up.detach() @ dora.down.detach()
+    magnitude = weight.norm(dim=1) + dora.magnitude_change.detach()
+    adapted: Tensor = (magnitude / direction.norm(dim=1))[:, None] * direction
+    return adapted
 
 
 @families

@@ -22,6 +22,7 @@ VOCABULARY = {
     "block",  # a kind of site
     "component",  # a module of the core
     "files",  # what a lock holds hashes of
+    "task",  # a unit of routing
     "token",  # a unit of routing
     "transformers",  # a library whose version a lock holds
     "uniform",  # a way of sampling

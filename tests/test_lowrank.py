@@ -12,6 +12,7 @@ from mtlora_core.component import Per
 from mtlora_core.interfaces import Routing
 from mtlora_core.lowrank import mix
 
+sides = pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
 UNITS: tuple[Per, ...] = get_args(Per)
 TASKS = 3
 
@@ -34,11 +35,12 @@ def weight_of(routing: Routing, task_ids: Tensor, b: int, t: int, c: int, o: int
 
 def plain_sum(low: Tensor, up: Tensor, routing: Routing, task_ids: Tensor) -> Tensor:
     """Return the weighted sum of the experts' outputs, one number at a time."""
-    (rows, tokens, _), (o, count, _) = low.shape, up.shape
+    own = low if low.dim() == 4 else low[:, :, None].expand(-1, -1, up.shape[1], -1)
+    (rows, tokens, *_), (o, count, _) = low.shape, up.shape
     numbers = [
         sum(
             (
-                weight_of(routing, task_ids, b, t, c, o, e) * up[c, e].dot(low[b, t])
+                weight_of(routing, task_ids, b, t, c, o, e) * up[c, e].dot(own[b, t, e])
                 for e in range(count)
             ),
             torch.zeros((), dtype=low.dtype),
@@ -50,14 +52,21 @@ def plain_sum(low: Tensor, up: Tensor, routing: Routing, task_ids: Tensor) -> Te
     return torch.stack(numbers).view(rows, tokens, o)
 
 
-def draw(per: Per, b: int, t: int, o: int, e: int, r: int, g: int) -> tuple[Tensor, ...]:
-    """Return low, up, weights and the tasks of rows; the floats are float64 leaves."""
+def draw(
+    per: Per, b: int, t: int, o: int, e: int, r: int, g: int, own: bool = False
+) -> tuple[Tensor, ...]:
+    """Return low, up, weights and the tasks of rows; the floats are float64 leaves.
+
+    With ``own``, every expert has a low-rank side of its own.
+    """
     leading = {"model": (), "task": (TASKS,), "sequence": (b,), "token": (b, t, 1)}
     weights = torch.randn(*leading.get(per, (b, t, g)), e)
-    floats = (torch.randn(b, t, r), torch.randn(o, e, r), weights)
+    low = torch.randn(b, t, e, r) if own else torch.randn(b, t, r)
+    floats = (low, torch.randn(o, e, r), weights)
     return (*(x.double().requires_grad_() for x in floats), torch.randint(TASKS, (b,)))
 
 
+@sides
 @pytest.mark.parametrize("per", UNITS)
 @settings(max_examples=15, deadline=None)
 @given(
@@ -69,10 +78,10 @@ def draw(per: Per, b: int, t: int, o: int, e: int, r: int, g: int) -> tuple[Tens
     g=st.integers(1, 3),
 )
 def test_is_the_plain_sum_in_value_and_gradients(
-    per: Per, b: int, t: int, group_width: int, e: int, r: int, g: int
+    per: Per, own: bool, b: int, t: int, group_width: int, e: int, r: int, g: int
 ) -> None:
     torch.manual_seed(0)
-    *leaves, task_ids = draw(per, b, t, g * group_width, e, r, g)
+    *leaves, task_ids = draw(per, b, t, g * group_width, e, r, g, own)
     low, up, weights = leaves
 
     actual = mix(low, up, Routing(weights, per), task_ids)
@@ -86,17 +95,19 @@ def test_is_the_plain_sum_in_value_and_gradients(
     )
 
 
-def test_weights_of_one_group_are_weights_of_a_token() -> None:
-    low, up, weights, _ = draw("token", 2, 3, 6, 4, 2, 1)
+@sides
+def test_weights_of_one_group_are_weights_of_a_token(own: bool) -> None:
+    low, up, weights, _ = draw("token", 2, 3, 6, 4, 2, 1, own)
 
     per_token = mix(low, up, Routing(weights, "token"))
 
     torch.testing.assert_close(mix(low, up, Routing(weights, "group")), per_token)
 
 
+@sides
 @pytest.mark.parametrize("per", UNITS)
-def test_runs_in_half_precision_under_autocast(per: Per) -> None:
-    *doubles, task_ids = draw(per, 2, 3, 6, 4, 2, 2)
+def test_runs_in_half_precision_under_autocast(per: Per, own: bool) -> None:
+    *doubles, task_ids = draw(per, 2, 3, 6, 4, 2, 2, own)
     low, up, weights = (x.float() for x in doubles)
 
     with torch.autocast("cpu", torch.bfloat16):
@@ -107,10 +118,11 @@ def test_runs_in_half_precision_under_autocast(per: Per) -> None:
     torch.testing.assert_close(actual.float(), expected, rtol=0.05, atol=0.1)
 
 
+@sides
 @pytest.mark.parametrize("per", UNITS)
-def test_keeps_no_temporary_as_wide_as_all_experts_outputs(per: Per) -> None:
+def test_keeps_no_temporary_as_wide_as_all_experts_outputs(per: Per, own: bool) -> None:
     o, e = 64, 8
-    low, up, weights, task_ids = draw(per, 2, 3, o, e, 2, 2)
+    low, up, weights, task_ids = draw(per, 2, 3, o, e, 2, 2, own)
     saved: list[int] = []
 
     def keep(tensor: Tensor) -> Tensor:
@@ -121,3 +133,13 @@ def test_keeps_no_temporary_as_wide_as_all_experts_outputs(per: Per) -> None:
         mix(low, up, Routing(weights, per), task_ids)
 
     assert max(saved) < 2 * 3 * o * e
+
+
+@sides
+def test_a_task_absent_from_the_batch_gets_no_gradient_for_its_weights(own: bool) -> None:
+    low, up, weights, _ = draw("task", 2, 3, 6, 4, 2, 1, own)
+
+    mix(low, up, Routing(weights, "task"), torch.tensor([2, 0])).sum().backward()
+
+    assert weights.grad is not None
+    assert weights.grad.any(1).tolist() == [True, False, True]

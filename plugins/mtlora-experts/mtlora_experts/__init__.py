@@ -21,6 +21,24 @@ def mtlora_components() -> list[Component]:
         ),
         Component(
             kind="experts",
+            name="dora",
+            options="mtlora_experts.options:DoraOptions",
+            build="mtlora_experts.dora:Dora",
+            summary="low-rank factors for the direction of a weight, and a learned magnitude",
+            paper="arXiv:2402.09353",
+            capabilities={"mixes": (), "mergeable": True, "needs_base": True},
+        ),
+        Component(
+            kind="experts",
+            name="multilora",
+            options="mtlora_experts.options:MultiLoraOptions",
+            build="mtlora_experts.multilora:MultiLora",
+            summary="several pairs of factors added up, each with a learned scale of its outputs",
+            paper="arXiv:2311.11501",
+            capabilities={"mixes": (), "mergeable": True, "needs_base": False},
+        ),
+        Component(
+            kind="experts",
             name="hydra",
             options="mtlora_experts.options:HydraOptions",
             build="mtlora_experts.hydra:Hydra",
@@ -29,6 +47,33 @@ def mtlora_components() -> list[Component]:
             capabilities={
                 "mixes": ("model", "task", "sequence", "token", "group"),
                 # Under weights that follow the tokens the update is no matrix.
+                "mergeable": False,
+                "needs_base": False,
+            },
+        ),
+        Component(
+            kind="experts",
+            name="moe",
+            options="mtlora_experts.options:MoeOptions",
+            build="mtlora_experts.moe:Moe",
+            summary="many small pairs of factors, which share one rank",
+            paper="arXiv:2310.18339",
+            capabilities={
+                "mixes": ("model", "task", "sequence", "token", "group"),
+                "mergeable": False,
+                "needs_base": False,
+            },
+        ),
+        Component(
+            kind="experts",
+            name="mtl",
+            options="mtlora_experts.options:MtlOptions",
+            build="mtlora_experts.mtl:Mtl",
+            summary="one shared down-projection, a transform for each task, many up-projections",
+            paper="arXiv:2410.09437",
+            capabilities={
+                # The transform of the task acts before mixing, so weights of any unit will do.
+                "mixes": ("model", "task", "sequence", "token", "group"),
                 "mergeable": False,
                 "needs_base": False,
             },

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-def fresh_down(rank: int, d: int) -> nn.Parameter:
-    """Return A as ``[r, d]``, uniform in ±1/√d.
+def fresh_uniform(*shape: int) -> nn.Parameter:
+    """Return factors of ``shape``, uniform in ±1/√width of what they read, the last axis.
 
     LoRA's paper draws A from a Gaussian; its code and those of its successors, which we follow,
     do this instead.
     """
-    down = nn.Parameter(torch.empty(rank, d))
-    nn.init.kaiming_uniform_(down, a=math.sqrt(5))
-    return down
+    factors = torch.empty(shape)
+    nn.init.kaiming_uniform_(factors.flatten(0, -2), a=math.sqrt(5))
+    return nn.Parameter(factors)
 
 
 def fresh_up(*shape: int) -> nn.Parameter:
@@ -26,10 +26,21 @@ def fresh_up(*shape: int) -> nn.Parameter:
 
 
 def low_rank(hidden: Tensor, down: Tensor, scale: float, dropout: float) -> Tensor:
-    """Return ``scale · A drop(hidden)``, ``[b, t, r]``; a ``dropout`` of 0 drops nothing.
+    """Return ``scale · A drop(hidden)``; a ``dropout`` of 0 drops nothing.
 
     The scale goes here, where a token is only ``r`` wide.
+
+    Args:
+        hidden: ``[b, t, d]``.
+        down: ``[r, d]``, or ``[e, r, d]`` where every expert has its own.
+        scale: Factor of the result.
+        dropout: Probability of dropping a coordinate, the same for all experts.
+
+    Returns:
+        ``[b, t, r]``, or ``[b, t, e, r]``.
     """
     if dropout:
         hidden = functional.dropout(hidden, dropout)
-    return functional.linear(hidden, down) * scale
+    low = functional.linear(hidden, down.flatten(0, -2)) * scale
+    split: Tensor = low.unflatten(-1, down.shape[:-1])
+    return split

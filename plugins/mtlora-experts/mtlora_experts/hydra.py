@@ -10,7 +10,7 @@ from mtlora_core.interfaces import Experts, Routing, SiteInput
 from mtlora_core.lowrank import mix
 from mtlora_core.sites import Site
 
-from .factors import fresh_down, fresh_up, low_rank
+from .factors import fresh_uniform, fresh_up, low_rank
 from .options import HydraOptions
 
 
@@ -30,7 +30,7 @@ class Hydra(Experts):
         self.count = options.count
         self.scale = options.alpha / options.rank
         self.dropout = options.dropout
-        self.down = fresh_down(options.rank, site.d)  # [r, d]
+        self.down = fresh_uniform(options.rank, site.d)  # [r, d]
         self.up = fresh_up(site.o, options.count, options.rank)  # [o, e, r]
 
     def forward(self, site: SiteInput, routing: Routing | None) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
@@ -45,6 +45,70 @@ class HydraOptions(Options):
     dropout: Probability = 0.05
     """Probability of dropping a coordinate of what the down-projection reads; the router's input
     is not dropped."""
+
+    def problems(self, shape: BackboneShape, sites: Sequence[Site]) -> Iterator[tuple[str, str]]:
+        """Yield sites that are narrower than the rank."""
+        return rank_problems(self.rank, sites)
+
+
+class DoraOptions(LoraOptions):
+    """Options of the ``dora`` experts: those of ``lora``."""
+
+
+class MultiLoraOptions(LoraOptions):
+    """Options of the ``multilora`` experts; ``rank`` is that of each module.
+
+    The defaults are those of the script in MTL-LoRA's released code that MultiLoRA was run with,
+    where it sets them.
+    """
+
+    count: PositiveInt = 3
+    """Number of modules, pairs of factors that are added up."""
+
+
+class MoeOptions(Options):
+    """Options of the ``moe`` experts.
+
+    ``count`` is that of the script in MTL-LoRA's released code that MOELoRA was run with.
+    """
+
+    count: PositiveInt = 8
+    """Number e of experts, pairs of factors; divides the rank."""
+    rank: PositiveInt = 16
+    """Width r of the low-rank side of all experts together; each has rank / count of it."""
+    alpha: PositiveFloat = 32.0
+    """The update is scaled by alpha / rank, however many experts share the rank."""
+    dropout: Probability = 0.05
+    """Probability of dropping a coordinate of what the down-projections read; the router's input
+    is not dropped."""
+
+    def problems(self, shape: BackboneShape, sites: Sequence[Site]) -> Iterator[tuple[str, str]]:
+        """Yield a rank that the experts cannot share, and sites that are narrower than it."""
+        if self.rank % self.count:
+            below = self.rank - self.rank % self.count
+            near = " or ".join(str(n) for n in (below, below + self.count) if n)
+            yield "rank", f"{self.rank} cannot be split over {self.count} experts; {near} could"
+        yield from rank_problems(self.rank, sites)
+
+
+class MtlOptions(Options):
+    """Options of the ``mtl`` experts.
+
+    The defaults are those of MTL-LoRA's released code for commonsense reasoning.
+    """
+
+    count: PositiveInt = 3
+    """Number e of up-projections."""
+    rank: PositiveInt = 8
+    """Width r of the low-rank side, shared by all experts."""
+    alpha: PositiveFloat = 16.0
+    """The update is scaled by alpha / rank."""
+    dropout: Probability = 0.05
+    """Probability of dropping a coordinate of what the down-projection reads; the router's input
+    is not dropped."""
+    transform: Literal["full", "diagonal"] = "full"
+    """What a task does to the low-rank side: a full r x r matrix, or a factor for each of the r
+    coordinates."""
 
     def problems(self, shape: BackboneShape, sites: Sequence[Site]) -> Iterator[tuple[str, str]]:
         """Yield sites that are narrower than the rank."""

@@ -9,4 +9,6 @@ def test_describes_its_parts_lightly() -> None:
 
 
 def test_offers_one_expert_and_many() -> None:
-    assert [c.name for c in components_of(mtlora_experts)] == ["lora", "hydra"]
+    names = [c.name for c in components_of(mtlora_experts)]
+
+    assert names == ["lora", "dora", "multilora", "hydra", "moe", "mtl"]

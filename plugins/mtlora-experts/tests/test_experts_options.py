@@ -6,20 +6,40 @@ import pytest
 from pydantic import ValidationError
 
 from mtlora_core.testing import tiny_shape, tiny_site
-from mtlora_experts.options import HydraOptions, LoraOptions
+from mtlora_experts.options import (
+    DoraOptions,
+    HydraOptions,
+    LoraOptions,
+    MoeOptions,
+    MtlOptions,
+    MultiLoraOptions,
+)
 
-BOTH = pytest.mark.parametrize("options", [LoraOptions, HydraOptions])
-Class = type[LoraOptions] | type[HydraOptions]
+Class = (
+    type[LoraOptions]
+    | type[DoraOptions]
+    | type[MultiLoraOptions]
+    | type[HydraOptions]
+    | type[MoeOptions]
+    | type[MtlOptions]
+)
+every_class = pytest.mark.parametrize(
+    "options", [LoraOptions, DoraOptions, MultiLoraOptions, HydraOptions, MoeOptions, MtlOptions]
+)
+each_with_a_rank_of_its_own = pytest.mark.parametrize(
+    "options", [LoraOptions, DoraOptions, MultiLoraOptions, HydraOptions, MtlOptions]
+)
+many = pytest.mark.parametrize("options", [MultiLoraOptions, HydraOptions, MoeOptions, MtlOptions])
 
 
-@BOTH
+@each_with_a_rank_of_its_own
 def test_a_rank_up_to_the_narrower_width_is_fine(options: Class) -> None:
     made = options(rank=12)
 
     assert not list(made.problems(tiny_shape(), [tiny_site(d=12, o=16), tiny_site(d=16, o=12)]))
 
 
-@BOTH
+@each_with_a_rank_of_its_own
 def test_a_rank_over_a_width_names_site_and_widths_once_for_all_like_it(options: Class) -> None:
     narrow = [tiny_site(d=12, o=16)] * 3
 
@@ -34,13 +54,19 @@ def test_a_rank_over_a_width_names_site_and_widths_once_for_all_like_it(options:
     ]
 
 
-@BOTH
+@every_class
 @pytest.mark.parametrize("value", [{"rank": 0}, {"alpha": 0}, {"dropout": 1}, {"dropout": -0.1}])
 def test_refuses_values_that_make_no_update(options: Class, value: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         options.model_validate(value)
 
 
-def test_refuses_no_experts() -> None:
+@many
+def test_refuses_no_experts(options: Class) -> None:
     with pytest.raises(ValidationError):
-        HydraOptions(count=0)
+        options.model_validate({"count": 0})
+
+
+def test_refuses_a_transform_there_is_not() -> None:
+    with pytest.raises(ValidationError):
+        MtlOptions.model_validate({"transform": "linear"})

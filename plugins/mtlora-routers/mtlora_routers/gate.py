@@ -1,4 +1,4 @@
-"""The gate of the learned routers: one linear map per token, and a softmax over the experts."""
+"""The gate of the learned routers: a linear map, and a softmax over the experts."""
 
 from __future__ import annotations
 
@@ -25,5 +25,10 @@ def gate(hidden: Tensor, weight: Tensor, groups: int) -> Tensor:
         groups: ``g``.
     """
     logits: Tensor = functional.linear(hidden, weight).unflatten(-1, (groups, -1))
+    return shares(logits)
+
+
+def shares(logits: Tensor) -> Tensor:
+    """Return the softmax of ``logits`` ``[..., e]`` over the experts, in float32 or wider."""
     # In half precision the weights would not sum to one; float64 stays, for exact checks.
     return torch.softmax(logits, -1, torch.promote_types(logits.dtype, torch.float32))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pydantic import PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 
 from mtlora_core.options import Options
 from mtlora_core.sites import BackboneShape, Site
@@ -12,6 +12,22 @@ from mtlora_core.sites import BackboneShape, Site
 
 class UniformOptions(Options):
     """The ``uniform`` router has no options."""
+
+
+class TaskOptions(Options):
+    """Options of the ``task`` router."""
+
+    temperature: PositiveFloat = 0.1
+    """Divides the logits; lower gives each task a clearer favourite. MTL-LoRA's released scripts
+    take 0.1 for commonsense reasoning and 0.8 for images with text."""
+
+
+class TaskEmbeddingOptions(Options):
+    """Options of the ``task-embedding`` router."""
+
+    width: PositiveInt = 64
+    """Width of a task's embedding; 64 in the script of MTL-LoRA's released code that MOELoRA was
+    run with."""
 
 
 class TokenOptions(Options):

@@ -8,5 +8,13 @@ def test_describes_its_parts_lightly() -> None:
     check_plugin(mtlora_routers)
 
 
-def test_offers_three_routers() -> None:
-    assert [c.name for c in components_of(mtlora_routers)] == ["uniform", "token", "fine-grained"]
+def test_offers_routers_for_the_model_tasks_tokens_and_groups() -> None:
+    routers = {c.name: c.capabilities["per"] for c in components_of(mtlora_routers)}
+
+    assert routers == {
+        "uniform": "model",
+        "task": "task",
+        "task-embedding": "task",
+        "token": "token",
+        "fine-grained": "group",
+    }
