@@ -21,7 +21,7 @@ API = 1
 
 CAPABILITIES: Mapping[Kind, Mapping[str, type | tuple[type, ...]]] = {
     "router": {"per": str, "needs_task": bool, "normalized": bool, "causal": bool, "learned": bool},
-    "experts": {"mixes": tuple, "mergeable": bool, "needs_base": bool},
+    "experts": {"mixes": tuple, "mergeable": bool, "needs_base": bool, "needs_task": bool},
     "regularizer": {"penalizes": str, "transforms_gradients": bool},
     "placement": {"sites": tuple},
     "backbone": {},
@@ -36,7 +36,7 @@ router
 experts
     ``mixes`` (the :data:`Per` values they serve; empty: they take no router), ``mergeable``
     (the update is a matrix that can be added to the weight), ``needs_base`` (reads the base
-    output or weight).
+    output or weight), ``needs_task`` (asks for the task of each example, whatever the router).
 regularizer
     ``penalizes`` (``weights`` or ``routing``) or ``transforms_gradients``.
 placement

@@ -107,10 +107,23 @@ def attach(
     """
     read = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     plan = resolve(read, registry or Registry.discover(), module)
+    if not tasks:
+        _refuse_needing_tasks(plan)
     adapters = build_adapters(plan, tasks)
     with named("the model and the placement", plan.backbone, plan.placement):
         adapters.attach(module)
     return adapters.to(next(module.parameters()).device)
+
+
+def _refuse_needing_tasks(plan: Plan) -> None:
+    needing = [
+        f"{bound.component.kind} {bound.component.name!r} asks for the task of each example: "
+        "attach(model, recipe, tasks=[…]) with the names of your tasks"
+        for _, bound in plan.parts()
+        if bound.component.capabilities.get("needs_task")
+    ]
+    if needing:
+        raise CompositionError(needing)
 
 
 def build_adapters(plan: Plan, tasks: Sequence[str]) -> Adapters:

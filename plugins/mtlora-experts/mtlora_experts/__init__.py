@@ -76,6 +76,7 @@ def mtlora_components() -> list[Component]:
                 "mixes": ("model", "task", "sequence", "token", "group"),
                 "mergeable": False,
                 "needs_base": False,
+                "needs_task": True,
             },
         ),
     ]

@@ -1,0 +1,159 @@
+"""Plans become models: named seeds, attaching, and what a model refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from toys import ToyEncoder, toy_recipe, toy_registry
+
+from mtlora_core.compose import attach, compose, load_tasks
+from mtlora_core.errors import CompositionError, DataError
+from mtlora_core.model import MultiTaskModel
+from mtlora_core.recipe import load_recipe
+from mtlora_core.resolve import Plan, resolve
+
+HYDRA = {"use": "hydra", "count": 4, "rank": 4}
+
+
+def plan_with(**changes: Any) -> Plan:
+    return resolve(load_recipe(toy_recipe(**changes)), toy_registry())
+
+
+def model_with(**changes: Any) -> MultiTaskModel:
+    return compose(plan_with(**changes))
+
+
+def test_another_router_leaves_the_experts_and_heads_where_they_start() -> None:
+    fine, token = model_with().trained_state(), model_with(router="token").trained_state()
+
+    shared = [name for name in fine if "router" not in name]
+    assert len(shared) > 4
+    assert all(torch.equal(fine[name], token[name]) for name in shared)
+
+
+def test_sites_and_seeds_start_apart() -> None:
+    state, other = model_with().trained_state(), model_with(seed=1).trained_state()
+
+    first, second = (state[f"adapters.sites.layer{i}_ffn.experts.down"] for i in range(2))
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, other["adapters.sites.layer0_ffn.experts.down"])
+
+
+def test_a_fresh_model_gives_the_backbone_s_features_and_detaching_gives_it_back() -> None:
+    model = model_with()
+    rows = model.backbone.encode(["aa bb mark0", "cc"])
+    inputs = model.backbone.collate(rows)
+    with_adapters = model.backbone(inputs)
+    for parameter in model.adapters.parameters():
+        torch.nn.init.normal_(parameter)
+    changed = model.backbone(inputs)
+    model.adapters.detach()
+
+    assert torch.equal(model.backbone(inputs), with_adapters)
+    assert not torch.equal(changed, with_adapters)
+
+
+def test_only_layers_that_are_named_are_adapted() -> None:
+    model = model_with(placement={"use": "block", "at": ["ffn"], "layers": [1]})
+
+    assert [adapter.site.name for adapter in model.adapters] == ["layer1_ffn"]
+
+
+def test_tasks_without_examples_or_with_one_name_are_refused_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import toys
+
+    first, second, third = load_tasks(plan_with())
+    broken = [first, replace(second, test=()), replace(third, task=first.task)]
+    monkeypatch.setattr(toys, "build_tasks", lambda options, *, seed: broken)
+
+    with pytest.raises(DataError) as caught:
+        load_tasks(plan_with())
+
+    assert caught.value.problems == (
+        "tasks: 2 tasks are named 'toy0'",
+        "task 'toy1': the test split has no examples",
+    )
+
+
+def test_adapters_attach_to_a_model_of_one_s_own() -> None:
+    module = ToyEncoder(16, 2)
+    recipe = toy_recipe(regularizers=["balance"])
+    adapters = attach(module, recipe, registry=toy_registry())
+    ids, mask = torch.tensor([[1, 2, 3]]), torch.ones(1, 3, dtype=torch.bool)
+
+    with adapters.serving(mask=mask):
+        module(ids, mask)
+    assert adapters.penalty_terms()["balance"].requires_grad
+    with pytest.raises(CompositionError, match="has adapters already"):
+        attach(module, recipe, registry=toy_registry())
+    adapters.detach()
+    attach(module, recipe, registry=toy_registry())
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"router": "task", "experts": HYDRA},
+        {"router": "token", "experts": {**HYDRA, "use": "mtl"}},
+    ],
+    ids=["router", "experts"],
+)
+def test_attaching_parts_that_ask_for_tasks_needs_their_names(parts: dict[str, Any]) -> None:
+    recipe = toy_recipe(regularizers=[], **parts)
+
+    with pytest.raises(CompositionError, match="asks for the task of each example"):
+        attach(ToyEncoder(16, 2), recipe, registry=toy_registry())
+    adapters = attach(ToyEncoder(16, 2), recipe, tasks=["a", "b"], registry=toy_registry())
+    with pytest.raises(CompositionError, match="unknown task 'c'; the model's tasks: a, b"):
+        adapters.serving(["a", "c"])
+
+
+def test_a_model_with_several_tasks_asks_which_one_to_answer() -> None:
+    model = model_with()
+
+    with pytest.raises(CompositionError, match="say which task to answer: toy0, toy1, toy2"):
+        model.predict(["aa"])
+    with pytest.raises(CompositionError, match="unknown task 'toy9'"):
+        model.predict(["aa"], task="toy9")
+    with pytest.raises(CompositionError, match="2 texts, but 1 tasks were given"):
+        model.predict(["aa", "bb"], task=["toy0"])
+
+
+def test_answers_do_not_depend_on_what_they_are_batched_with() -> None:
+    model = model_with()
+    for parameter in model.adapters.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    texts, tasks = ["aa bb cc dd ee mark0", "ff", "gg hh"], ["toy0", "toy1", "toy2"]
+
+    together = model.predict(texts, task=tasks)
+    for text, task, answer in zip(texts, tasks, together, strict=True):
+        (alone,) = model.predict([text], task=task)
+        assert alone.probabilities == pytest.approx(answer.probabilities, abs=1e-5)
+
+
+def test_tensors_of_another_model_are_named() -> None:
+    state = model_with().trained_state()
+    other = model_with(experts={"use": "hydra", "count": 4, "rank": 8}, router="token")
+
+    with pytest.raises(CompositionError) as caught:
+        other.load_trained_state(state)
+
+    assert any(
+        "layer0_ffn.experts.down: has the shape [4, 16], this model's is [8, 16]" in problem
+        for problem in caught.value.problems
+    )
+
+
+def test_the_meta_device_counts_the_same_parameters() -> None:
+    plan = plan_with()
+    counts = [
+        sum(p.numel() for p in compose(plan, meta=meta).adapters.parameters())
+        for meta in (True, False)
+    ]
+
+    assert counts[0] == counts[1] > 0
