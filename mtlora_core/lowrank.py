@@ -53,7 +53,7 @@ def _premixed(low: Tensor, up: Tensor, weights: Tensor, task_ids: Tensor | None)
 
 
 def _spread(own: Tensor, weights: Tensor) -> Tensor:
-    """Return ``w ⊗ Ax``, or every ``w_e A_e x``, as ``[..., e * r]``; one GEMM does the rest. G(i).
+    """Return ``w ⊗ Ax``, or every ``w_e A_e x``, as ``[..., e * r]``; one GEMM does the rest.
 
     ``own`` is ``[..., e or 1, r]``, ``weights`` ``[..., e]``; what stands before broadcasts.
     """
@@ -61,7 +61,7 @@ def _spread(own: Tensor, weights: Tensor) -> Tensor:
 
 
 def _grouped(own: Tensor, up: Tensor, weights: Tensor) -> Tensor:
-    """One batched GEMM over groups of output dimensions; ``weights`` is ``[b, t, g, e]``. G(ii)."""
+    """One batched GEMM over groups of output dimensions; ``weights`` is ``[b, t, g, e]``."""
     groups = weights.shape[2]
     spread = _spread(own[:, :, None], weights)  # [b, t, g, e * r]
     grouped = up.flatten(1).unflatten(0, (groups, -1))  # [g, o / g, e * r]
