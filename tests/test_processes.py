@@ -68,7 +68,7 @@ def test_a_run_killed_twice_and_resumed_equals_an_unbroken_one(tmp_path: Path) -
 
 def test_two_processes_give_the_result_of_one(tmp_path: Path) -> None:
     finish(tmp_path / "one", "--exact")
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29611"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     subprocess.run(
         [sys.executable, *launcher, str(SCRIPT), str(tmp_path / "two"), "--exact"], check=True
     )
