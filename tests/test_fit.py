@@ -201,9 +201,20 @@ def test_a_loss_that_is_not_finite_names_task_and_step_and_changes_nothing() -> 
     torch.testing.assert_close(model.trained_state(), before, rtol=0, atol=0, equal_nan=True)
 
 
-def test_a_lack_of_memory_says_what_to_try(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+    ids=["cuda", "cpu", "python"],
+)
+def test_a_lack_of_memory_says_what_to_try(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def exhausted(*args: object, **kwargs: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     plan = plan_with({"batch_size": 32, "accumulate": 2})
     data = load_tasks(plan)

@@ -15,6 +15,7 @@ from toys import toy_recipe, toy_registry
 
 from mtlora_core.compose import load_tasks
 from mtlora_core.errors import MtloraError, RunFolderError, TrainingError
+from mtlora_core.hookspecs import hookimpl
 from mtlora_core.load import evaluate, load, plan_of
 from mtlora_core.lock import differences, hash_package, make_lock
 from mtlora_core.recipe import load_recipe
@@ -237,6 +238,44 @@ def test_the_plan_is_described_without_weights(tmp_path: Path) -> None:
     assert described["steps"] == started["steps"]
     assert described["tasks"] == started["tasks"]
     assert [site["name"] for site in described["sites"]] == ["layer0_ffn", "layer1_ffn"]
+
+
+class Observer:
+    """A plugin that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    @hookimpl
+    def mtlora_run_started(self, recipe: Mapping[str, Any]) -> None:
+        """Hear of the start."""
+        self.heard.append(f"started {recipe['name']}")
+
+    @hookimpl
+    def mtlora_step(self, record: Mapping[str, Any]) -> None:
+        """Hear of a step."""
+        self.heard.append(f"step {record['step']}")
+
+    @hookimpl
+    def mtlora_evaluated(self, folder: Path, record: Mapping[str, Any]) -> None:
+        """Hear of an evaluation."""
+        self.heard.append(f"evaluated {folder.name} {record['step']}")
+
+    @hookimpl
+    def mtlora_run_finished(self, record: Mapping[str, Any]) -> None:
+        """Hear of the end."""
+        self.heard.append(f"finished {record['step']}")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_an_observer_hears_of_the_runs_that_name_it(tmp_path: Path, named: bool) -> None:
+    observer = Observer()
+    recipe = toy_recipe(train={"steps": 2}, observe=["watcher"] if named else [])
+    plan = resolve(load_recipe(recipe), toy_registry(watcher=observer))
+    list(run(plan, tmp_path / "run", device="cpu"))
+
+    heard = ["started toy", "step 1", "step 2", "evaluated run 2", "finished 2"]
+    assert observer.heard == (heard if named else [])
 
 
 def test_fewer_steps_may_be_asked_for(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -185,7 +184,7 @@ def mtlora_components() -> list[Component]:
     ]
 
 
-def toy_registry(**more: ModuleType) -> Registry:
+def toy_registry(**more: object) -> Registry:
     """Return a registry of the toys, the first-party parts that need no files, and ``more``."""
     import toys
 
@@ -194,7 +193,7 @@ def toy_registry(**more: ModuleType) -> Registry:
     import mtlora_regularizers
     import mtlora_routers
 
-    own = {
+    own: dict[str, object] = {
         "toys": toys,
         "experts": mtlora_experts,
         "placements": mtlora_placements,
