@@ -247,7 +247,7 @@ class Learner(Router):
 
 
 def test_routers_learn_the_load_of_the_whole_step_s_real_tokens() -> None:
-    plan = plan_with({"steps": 2, "accumulate": 2}, regularizers=[])
+    plan = plan_with({"steps": 1, "batch_size": EVERYTHING, "accumulate": 2}, regularizers=[])
     data = load_tasks(plan)
     model = compose(plan, data)
     learner = Learner()
@@ -255,7 +255,24 @@ def test_routers_learn_the_load_of_the_whole_step_s_real_tokens() -> None:
     for _ in fit(model, data, plan.recipe.train, device="cpu"):
         pass
 
-    assert len(learner.loads) == 2
-    # Experts 0 and 1 weigh position p by p and 10 - p, so their loads sum to 10 whatever p is.
-    assert all(float(load[0] + load[1]) == pytest.approx(10) for load in learner.loads)
-    assert all(0 < float(load[0]) < 6 for load in learner.loads)
+    texts = [example.input for each in data for example in each.train]
+    lengths = [row.length for row in model.backbone.encode(texts)]
+    position = sum(n * (n - 1) / 2 for n in lengths) / sum(lengths)
+    (load,) = learner.loads
+    assert load.tolist() == pytest.approx([position, 10 - position, position, position])
+
+
+def test_penalties_count_once_however_many_forwards_share_a_step() -> None:
+    # Heavy, and after a first step, since B = 0 has no penalty.
+    parts: dict[str, Any] = {
+        "experts": WITHOUT_DROPOUT,
+        "regularizers": [{"use": "spectral-aware", "weight": 1e10}],
+    }
+    train = {"steps": 2, "learning_rate": 1e-3, "clip": None}
+    whole, split = (
+        trained(plan_with({**train, "accumulate": count}, **parts))[1][1] for count in (1, 4)
+    )
+
+    assert whole["penalties"]["spectral-aware"] > whole["loss"] / 2
+    assert split["penalties"] == pytest.approx(whole["penalties"], rel=1e-3)
+    assert split["gradient_norm"] == pytest.approx(whole["gradient_norm"], rel=1e-3)
