@@ -5,6 +5,9 @@ from __future__ import annotations
 from mtlora_core.component import Component
 from mtlora_core.hookspecs import hookimpl
 
+ANY_UNIT = ("model", "task", "sequence", "token", "group")
+"""What experts mix that leave the weighing wholly to the core's algebra."""
+
 
 @hookimpl
 def mtlora_components() -> list[Component]:
@@ -45,7 +48,7 @@ def mtlora_components() -> list[Component]:
             summary="one shared down-projection, many up-projections",
             paper="arXiv:2404.19245",
             capabilities={
-                "mixes": ("model", "task", "sequence", "token", "group"),
+                "mixes": ANY_UNIT,
                 # Under weights that follow the tokens the update is no matrix.
                 "mergeable": False,
                 "needs_base": False,
@@ -59,7 +62,7 @@ def mtlora_components() -> list[Component]:
             summary="many small pairs of factors, which share one rank",
             paper="arXiv:2310.18339",
             capabilities={
-                "mixes": ("model", "task", "sequence", "token", "group"),
+                "mixes": ANY_UNIT,
                 "mergeable": False,
                 "needs_base": False,
             },
@@ -73,7 +76,7 @@ def mtlora_components() -> list[Component]:
             paper="arXiv:2410.09437",
             capabilities={
                 # The transform of the task acts before mixing, so weights of any unit will do.
-                "mixes": ("model", "task", "sequence", "token", "group"),
+                "mixes": ANY_UNIT,
                 "mergeable": False,
                 "needs_base": False,
                 "needs_task": True,
