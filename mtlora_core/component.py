@@ -24,7 +24,7 @@ CAPABILITIES: Mapping[Kind, Mapping[str, type | tuple[type, ...]]] = {
     "experts": {"mixes": tuple, "mergeable": bool, "needs_base": bool, "needs_task": bool},
     "regularizer": {"penalizes": str, "transforms_gradients": bool},
     "placement": {"sites": tuple},
-    "backbone": {},
+    "backbone": {"language": bool},
     "tasks": {},
 }
 """What each kind may declare. ``resolve`` reads these, so that parts which cannot work together
@@ -41,6 +41,8 @@ regularizer
     ``penalizes`` (``weights`` or ``routing``) or ``transforms_gradients``.
 placement
     ``sites`` (of ``projection`` and ``block``).
+backbone
+    ``language`` (can be built as a :class:`~mtlora_core.interfaces.LanguageModel`).
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from torch import nn
 from .adapters import Adapter, Adapters, WeightedPenalty
 from .component import load
 from .errors import CompositionError, DataError
-from .interfaces import Experts, Router
+from .interfaces import Backbone, Experts, Router
 from .model import MultiTaskModel
 from .options import PenaltyOptions
-from .recipe import Recipe, load_recipe
+from .recipe import EvaluateOptions, Recipe, load_recipe
 from .registry import Registry
 from .resolve import Bound, Plan, resolve
 from .seeds import derive
@@ -31,7 +32,10 @@ def load_tasks(plan: Plan) -> list[TaskData]:
     Raises:
         DataError: the data cannot be used, with every problem found.
     """
-    data = list(load(plan.tasks.component.build)(plan.tasks.options, seed=plan.recipe.seed))
+    data = [
+        _scored_as(plan.recipe.evaluate, each)
+        for each in load(plan.tasks.component.build)(plan.tasks.options, seed=plan.recipe.seed)
+    ]
     counts = Counter(each.task.name for each in data)
     problems = [f"tasks: {count} tasks are named {n!r}" for n, count in counts.items() if count > 1]
     problems += [
@@ -45,6 +49,13 @@ def load_tasks(plan: Plan) -> list[TaskData]:
     if problems:
         raise DataError(problems)
     return data
+
+
+def _scored_as(how: EvaluateOptions, data: TaskData) -> TaskData:
+    """Give a causal task the metric that the recipe scores by."""
+    if data.task.objective != "causal":
+        return data
+    return replace(data, task=replace(data.task, metric=how.metric))
 
 
 def compose(
@@ -69,11 +80,12 @@ def compose(
     given = load_tasks(plan) if tasks is None else tasks
     specs = [each.task if isinstance(each, TaskData) else each for each in given]
     with torch.device("meta") if meta else nullcontext():
-        backbone = load(plan.backbone.component.build)(plan.backbone.options, meta=meta)
+        backbone = _backbone(plan, specs, meta=meta)
         adapters = build_adapters(plan, [task.name for task in specs])
         heads = [_head(plan, task, backbone.width) for task in specs]
         with named("the backbone and the placement", plan.backbone, plan.placement):
-            model = MultiTaskModel(backbone, adapters, specs, heads)
+            how = plan.recipe.evaluate
+            model = MultiTaskModel(backbone, adapters, specs, heads, answering=how)
     if plan.recipe.train.checkpointing:
         backbone.checkpoint(adapters.context.checkpoint_contexts)
     return model if meta else model.to(device)
@@ -151,7 +163,27 @@ def _router(plan: Plan, site: Site, experts: int, tasks: Sequence[str]) -> Route
         return router
 
 
-def _head(plan: Plan, task: Task, width: int) -> nn.Linear:
+def _backbone(plan: Plan, tasks: Sequence[Task], *, meta: bool) -> Backbone:
+    """Build the backbone, with its language-modelling head where a task is causal."""
+    component, options = plan.backbone.component, plan.backbone.options
+    causal = [task.name for task in tasks if task.objective == "causal"]
+    backbone: Backbone
+    if not causal:
+        backbone = load(component.build)(options, meta=meta)
+        return backbone
+    if not (component.capabilities.get("language") and plan.shape.causal):
+        raise CompositionError(
+            f"task {causal[0]!r} is causal, and backbone {component.name!r} "
+            f"({plan.shape.family}) is no causal language model; take one, such as LLaMA, or give "
+            "the task another objective"
+        )
+    backbone = load(component.build)(options, meta=meta, language=True)
+    return backbone
+
+
+def _head(plan: Plan, task: Task, width: int) -> nn.Module:
+    if task.objective == "causal":
+        return nn.Identity()  # the backbone's own head answers
     with _seeded(plan, "head", task.name):
         return nn.Linear(width, task.outputs)
 

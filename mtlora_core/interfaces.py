@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from .component import Per
 from .context import Contexts, TaskContext
+from .inputs import Input
 from .options import BackboneOptions, Options
 from .sites import BackboneShape, Site
-from .tasks import TaskData, Text
+from .tasks import TaskData
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,8 @@ class Encoded:
     """Its cost, by which batches of similar inputs are made: tokens."""
     truncated: bool = False
     """Whether something was cut off to keep ``max_length``."""
+    targets: int = 0
+    """How many of the tokens are an answer that a causal task learns to say."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +132,15 @@ class Inputs:
     tensors: Mapping[str, Tensor]
     mask: Tensor
     """``[b, t]``, true for real tokens."""
+    targets: Tensor | None = None
+    """``[b, t]``, the token that each position is to say next, -100 where nothing is asked of it;
+    None where no row has an answer."""
 
     def to(self, device: torch.device) -> Inputs:
         """Return the batch on ``device``."""
         moved = {name: tensor.to(device) for name, tensor in self.tensors.items()}
-        return Inputs(moved, self.mask.to(device))
+        targets = None if self.targets is None else self.targets.to(device)
+        return Inputs(moved, self.mask.to(device), targets)
 
 
 class Backbone(nn.Module, ABC):
@@ -149,8 +156,12 @@ class Backbone(nn.Module, ABC):
     """Width of the features that heads read."""
 
     @abstractmethod
-    def encode(self, inputs: Sequence[Text], max_length: int | None = None) -> list[Encoded]:
-        """Encode inputs, at most ``max_length`` tokens each; None: the backbone's own limit."""
+    def encode(self, inputs: Sequence[Input], max_length: int | None = None) -> list[Encoded]:
+        """Encode inputs, at most ``max_length`` tokens each; None: the backbone's own limit.
+
+        Raises:
+            DataError: an input is of a kind that this model does not read, or cannot be read.
+        """
 
     @abstractmethod
     def collate(self, rows: Sequence[Encoded]) -> Inputs:
@@ -158,7 +169,20 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, inputs: Inputs) -> Tensor:
-        """Return the features ``[b, width]``."""
+        """Return the last hidden states ``[b, t, width]``."""
+
+    @abstractmethod
+    def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Return the features ``[b, width]`` that heads read, in float32.
+
+        Args:
+            hidden: ``[b, t, width]``, what :meth:`forward` returned.
+            mask: ``[b, t]``, true for real tokens; every row has one.
+        """
+
+    def features(self, inputs: Inputs) -> Tensor:
+        """Return the features ``[b, width]`` of a batch."""
+        return self.pool(self(inputs), inputs.mask)
 
     @abstractmethod
     def checkpoint(
@@ -175,6 +199,54 @@ class Backbone(nn.Module, ABC):
         """
 
 
+class LanguageModel(Backbone):
+    """A causal backbone with its language-modelling head: what causal tasks are learnt with."""
+
+    @abstractmethod
+    def encode_answers(
+        self, prompts: Sequence[Input], answers: Sequence[str], max_length: int | None = None
+    ) -> list[Encoded]:
+        """Encode prompts, each followed by its answer and the token that ends it.
+
+        The tokens are those of the prompt as :meth:`encode` has them and those of the answer on
+        its own, so training sees what generation will. Only the answer and its end are targets.
+        A prompt that is too long loses its beginning, never its end, and an answer nothing.
+
+        Raises:
+            DataError: an input is no text or chat, or an answer alone is longer than
+                ``max_length``.
+        """
+
+    @abstractmethod
+    def log_likelihood(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Return the log-probability of each row's targets, summed over tokens.
+
+        Args:
+            hidden: ``[b, t, width]``, what :meth:`forward` returned.
+            targets: ``[b, t]``, as :class:`Inputs` has them.
+
+        Returns:
+            ``[b]`` in float32, in the graph; 0 for a row without targets.
+        """
+
+    @abstractmethod
+    def collate_prompts(self, rows: Sequence[Encoded]) -> Inputs:
+        """Pad encodings on the left, as generation needs them."""
+
+    @abstractmethod
+    def generate(self, inputs: Inputs, max_new_tokens: int, stop: Sequence[str] = ()) -> list[str]:
+        """Return what the model says next, greedily, without special tokens.
+
+        A row ends at its end token, before the first of the ``stop`` strings, or after
+        ``max_new_tokens``.
+
+        Args:
+            inputs: What :meth:`collate_prompts` made.
+            max_new_tokens: The most tokens that are said.
+            stop: Strings, the first of which ends a row and is left out.
+        """
+
+
 # What the ``build`` of a component is, by kind. Each takes its own options first.
 
 
@@ -182,7 +254,11 @@ class BuildBackbone(Protocol):
     """Builds a backbone: frozen, on the CPU, or without weights on the meta device."""
 
     def __call__(self, options: Any, *, meta: bool = False) -> Backbone:
-        """Return the backbone; ``meta`` asks for shapes only, which needs no weights on disk."""
+        """Return the backbone; ``meta`` asks for shapes only, which needs no weights on disk.
+
+        A component that declares ``language`` also takes ``language=True``, which asks for a
+        :class:`LanguageModel`; it is passed only where a task is causal.
+        """
         ...
 
 
@@ -246,6 +322,7 @@ __all__ = [
     "Encoded",
     "Experts",
     "Inputs",
+    "LanguageModel",
     "Options",
     "Penalty",
     "Router",

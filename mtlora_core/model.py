@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +11,10 @@ from torch import Tensor, nn
 
 from .adapters import Adapters
 from .errors import CompositionError
-from .interfaces import Backbone, Encoded, Inputs
-from .tasks import Task, Text
+from .inputs import Input
+from .interfaces import Backbone, Encoded, Inputs, LanguageModel
+from .recipe import EvaluateOptions
+from .tasks import Task
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,8 @@ class TaskOutput:
     rows: Tensor
     """``[n]``, the rows of the batch."""
     outputs: Tensor
-    """``[n, outputs]`` in float32: logits, or one number for regression."""
+    """``[n, outputs]`` in float32: logits; or one number, for regression the answer, for a causal
+    task the log-likelihood of the answer's tokens."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +34,12 @@ class Prediction:
 
     task: str
     label: str | None
-    """The most probable class; None for regression."""
+    """The most probable class or option, or the text that a causal task wrote; None for
+    regression."""
     probability: float | None
+    """None for regression, and for a text that was written freely."""
     probabilities: Mapping[str, float]
-    """By class, summing to one; empty for regression."""
+    """By class or option, summing to one; empty where there are none."""
     value: float | None = None
     """The number, for regression."""
 
@@ -45,7 +51,9 @@ class MultiTaskModel(nn.Module):
         backbone: The frozen model.
         adapters: Attached to the backbone here.
         tasks: The tasks, in the order of their ids.
-        heads: For each task, a module from features ``[n, width]`` to its outputs.
+        heads: For each task, a module from features ``[n, width]`` to its outputs; a causal
+            task's is never called.
+        answering: How :meth:`predict` answers causal tasks.
     """
 
     def __init__(
@@ -54,12 +62,14 @@ class MultiTaskModel(nn.Module):
         adapters: Adapters,
         tasks: Sequence[Task],
         heads: Sequence[nn.Module],
+        answering: EvaluateOptions | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone.requires_grad_(False)
         self.adapters = adapters
         self.tasks = tuple(tasks)
         self.heads = nn.ModuleList(heads)
+        self.answering = answering or EvaluateOptions()
         adapters.attach(backbone.module)
 
     def forward(self, inputs: Inputs, task_ids: Sequence[int]) -> dict[str, TaskOutput]:
@@ -73,13 +83,27 @@ class MultiTaskModel(nn.Module):
             self.backbone.train()  # checkpointed layers work in train mode only
         ids = torch.tensor(task_ids, device=inputs.mask.device)
         with self.adapters.context.serving(ids, inputs.mask):
-            features = self.backbone(inputs)
-        return {self.tasks[t].name: self._head(t, features, task_ids) for t in sorted({*task_ids})}
+            hidden = self.backbone(inputs)
+        features = self.backbone.pool(hidden, inputs.mask)
+        said = None
+        if inputs.targets is not None:
+            said = self.language.log_likelihood(hidden, inputs.targets)[:, None]
+        answers = {}
+        for t in sorted({*task_ids}):
+            rows = torch.tensor([row for row, each in enumerate(task_ids) if each == t])
+            rows = rows.to(hidden.device)
+            outputs = self.heads[t](features[rows]) if self._has_head(t) else _required(said)[rows]
+            answers[self.tasks[t].name] = TaskOutput(rows, outputs.float())
+        return answers
 
-    def _head(self, task_id: int, features: Tensor, task_ids: Sequence[int]) -> TaskOutput:
-        rows = torch.tensor([row for row, t in enumerate(task_ids) if t == task_id])
-        rows = rows.to(features.device)
-        return TaskOutput(rows, self.heads[task_id](features[rows]).float())
+    def _has_head(self, task_id: int) -> bool:
+        return self.tasks[task_id].objective != "causal"
+
+    @property
+    def language(self) -> LanguageModel:
+        """The backbone, as what causal tasks are learnt with."""
+        assert isinstance(self.backbone, LanguageModel), "compose asks for one for causal tasks"
+        return self.backbone
 
     @torch.inference_mode()
     def outputs(
@@ -89,38 +113,124 @@ class MultiTaskModel(nn.Module):
 
         Tasks may be mixed. Runs in eval mode and leaves the mode as it was.
         """
-        mode, answers = self.training, [torch.empty(0)] * len(rows)
-        self.eval()
-        order = sorted(range(len(rows)), key=lambda i: rows[i].length)
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            inputs = self.backbone.collate([rows[i] for i in batch]).to(self.device)
-            for output in self(inputs, [task_ids[i] for i in batch]).values():
-                for row, answer in zip(output.rows.tolist(), output.outputs.cpu(), strict=True):
-                    answers[batch[row]] = answer
-        self.train(mode)
+        answers = [torch.empty(0)] * len(rows)
+        with self._answering():
+            for batch in _batches(rows, batch_size):
+                inputs = self.backbone.collate([rows[i] for i in batch]).to(self.device)
+                for output in self(inputs, [task_ids[i] for i in batch]).values():
+                    for row, answer in zip(output.rows.tolist(), output.outputs.cpu(), strict=True):
+                        answers[batch[row]] = answer
         return answers
 
+    def likelihoods(
+        self,
+        prompts: Sequence[Input],
+        answers: Sequence[Sequence[str]],
+        task_ids: Sequence[int],
+        batch_size: int = 64,
+    ) -> list[Tensor]:
+        """Return the log-likelihood of each of a prompt's answers as ``[answers]``, on the CPU."""
+        asked = [
+            (prompt, answer, t)
+            for prompt, own, t in zip(prompts, answers, task_ids, strict=True)
+            for answer in own
+        ]
+        rows = [
+            self.language.encode_answers([prompt], [answer], self.tasks[t].max_length)[0]
+            for prompt, answer, t in asked
+        ]
+        found = self.outputs(rows, [t for *_, t in asked], batch_size)
+        sizes = [len(own) for own in answers]
+        return list(torch.cat([*found, torch.empty(0)]).split(sizes))
+
+    @torch.inference_mode()
+    def written(
+        self, rows: Sequence[Encoded], task_ids: Sequence[int], batch_size: int = 64
+    ) -> list[str]:
+        """Return what the model writes after each encoded prompt, as :attr:`answering` says."""
+        texts, how = [""] * len(rows), self.answering
+        with self._answering():
+            for batch in _batches(rows, batch_size):
+                inputs = self.language.collate_prompts([rows[i] for i in batch]).to(self.device)
+                ids = torch.tensor([task_ids[i] for i in batch], device=self.device)
+                with self.adapters.context.serving(ids, inputs.mask):
+                    answers = self.language.generate(inputs, how.max_new_tokens, how.stop)
+                for i, answer in zip(batch, answers, strict=True):
+                    texts[i] = answer
+        return texts
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Be in eval mode inside, and leave the mode as it was."""
+        mode = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(mode)
+
     def predict(
-        self, texts: Sequence[Text], task: str | Sequence[str] | None = None, batch_size: int = 64
+        self, inputs: Sequence[Input], task: str | Sequence[str] | None = None, batch_size: int = 64
     ) -> list[Prediction]:
         """Answer inputs, tasks mixed as they come.
 
         Args:
-            texts: Texts, or pairs of texts.
+            inputs: Texts, pairs of texts, chats or pictures, as the backbone reads them.
             task: The task of all, or of each; may be left out where the model has one task.
             batch_size: Examples of one forward.
 
         Raises:
-            CompositionError: a task is missing or unknown, or their number is not the texts'.
+            CompositionError: a task is missing or unknown, or their number is not the inputs'.
+            DataError: an input is of a kind that the backbone does not read, or cannot be read.
         """
-        chosen = self._chosen(task, len(texts))
-        rows = [
-            self.backbone.encode([text], self.tasks[t].max_length)[0]
-            for text, t in zip(texts, chosen, strict=True)
+        chosen = self._chosen(task, len(inputs))
+        answers: dict[int, Prediction] = {}
+        for answer in (self._classified, self._selected, self._freely):
+            own = [i for i, t in enumerate(chosen) if self._answerer(t) == answer]
+            some = answer([inputs[i] for i in own], [chosen[i] for i in own], batch_size)
+            answers |= dict(zip(own, some, strict=True))
+        return [answers[i] for i in range(len(inputs))]
+
+    def _answerer(self, task_id: int) -> Answerer:
+        """Return how a task is answered."""
+        if self._has_head(task_id):
+            return self._classified
+        by_options = self.answering.by[0] == "options" and self.tasks[task_id].labels
+        return self._selected if by_options else self._freely
+
+    def _classified(
+        self, inputs: Sequence[Input], task_ids: Sequence[int], batch_size: int
+    ) -> list[Prediction]:
+        answers = self.outputs(self._encoded(inputs, task_ids), task_ids, batch_size)
+        tasks = [self.tasks[t] for t in task_ids]
+        return [
+            Prediction(task.name, None, None, {}, value=answer.item())
+            if task.objective == "regression"
+            else _selection(task, answer)
+            for task, answer in zip(tasks, answers, strict=True)
         ]
-        answers = self.outputs(rows, chosen, batch_size)
-        return [_prediction(self.tasks[t], a) for t, a in zip(chosen, answers, strict=True)]
+
+    def _selected(
+        self, inputs: Sequence[Input], task_ids: Sequence[int], batch_size: int
+    ) -> list[Prediction]:
+        tasks = [self.tasks[t] for t in task_ids]
+        found = self.likelihoods(inputs, [task.labels for task in tasks], task_ids, batch_size)
+        return [_selection(task, scores) for task, scores in zip(tasks, found, strict=True)]
+
+    def _freely(
+        self, inputs: Sequence[Input], task_ids: Sequence[int], batch_size: int
+    ) -> list[Prediction]:
+        texts = self.written(self._encoded(inputs, task_ids), task_ids, batch_size)
+        return [
+            Prediction(self.tasks[t].name, text, None, {})
+            for text, t in zip(texts, task_ids, strict=True)
+        ]
+
+    def _encoded(self, inputs: Sequence[Input], task_ids: Sequence[int]) -> list[Encoded]:
+        return [
+            self.backbone.encode([each], self.tasks[t].max_length)[0]
+            for each, t in zip(inputs, task_ids, strict=True)
+        ]
 
     def _chosen(self, task: str | Sequence[str] | None, count: int) -> list[int]:
         names = [each.name for each in self.tasks]
@@ -128,7 +238,7 @@ class MultiTaskModel(nn.Module):
             raise CompositionError(f"say which task to answer: {', '.join(names)}")
         given = [task or names[0]] * count if task is None or isinstance(task, str) else list(task)
         if len(given) != count:
-            raise CompositionError(f"{count} texts, but {len(given)} tasks were given")
+            raise CompositionError(f"{count} inputs, but {len(given)} tasks were given")
         if unknown := sorted({*given} - {*names}):
             raise CompositionError(f"unknown task {unknown[0]!r}; the tasks: {', '.join(names)}")
         return [names.index(name) for name in given]
@@ -162,10 +272,24 @@ class MultiTaskModel(nn.Module):
         self.load_state_dict(dict(state), strict=False)
 
 
-def _prediction(task: Task, outputs: Tensor) -> Prediction:
-    if task.objective == "regression":
-        return Prediction(task.name, None, None, {}, value=outputs.item())
-    shares = outputs.double().softmax(-1).tolist()
+Answerer = Callable[[Sequence[Input], Sequence[int], int], list[Prediction]]
+
+
+def _batches(rows: Sequence[Encoded], size: int) -> Iterator[list[int]]:
+    """Yield the indices of rows of similar length."""
+    order = sorted(range(len(rows)), key=lambda i: rows[i].length)
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def _required(said: Tensor | None) -> Tensor:
+    assert said is not None, "the rows of a causal task are encoded with their answers"
+    return said
+
+
+def _selection(task: Task, scores: Tensor) -> Prediction:
+    """Return the choice among a task's labels; ``scores`` are logits or log-likelihoods."""
+    shares = scores.double().softmax(-1).tolist()
     best = max(range(len(shares)), key=shares.__getitem__)
     return Prediction(
         task.name, task.labels[best], shares[best], dict(zip(task.labels, shares, strict=True))

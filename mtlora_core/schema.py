@@ -7,7 +7,7 @@ from typing import Any
 from .component import KINDS, load
 from .errors import PluginError
 from .options import Options
-from .recipe import Recipe, TrainOptions
+from .recipe import EvaluateOptions, Recipe, TrainOptions
 from .registry import Installed, Registry
 
 Schema = dict[str, Any]
@@ -56,11 +56,13 @@ def _help(key: str) -> Schema:
 def _own_properties(definitions: Schema) -> Schema:
     """Return the schemas of what is no part, as the recipe itself checks it."""
     train = _model_schema(TrainOptions, "train", definitions)
+    evaluate = _model_schema(EvaluateOptions, "evaluate", definitions)
     texts = {"type": "array", "items": {"type": "string"}}
     return {
         "name": _help("name") | {"type": "string"},
         "seed": _help("seed") | {"type": "integer", "minimum": 0},
         "train": train | _help("train"),
+        "evaluate": evaluate | _help("evaluate"),
         "requires": _help("requires") | texts,
         "observe": _help("observe") | texts,
     }

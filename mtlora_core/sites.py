@@ -56,6 +56,8 @@ class BackboneShape:
     layers: tuple[Layer, ...]
     causal: bool
     """Whether a token sees only what stands before it."""
+    reads: Literal["text", "image"] = "text"
+    """What the model's inputs are."""
 
 
 @dataclass(frozen=True)

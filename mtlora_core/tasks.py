@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-Text = str | tuple[str, str]
-"""What a text model reads: one text, or a pair given to the tokenizer as a pair."""
+from .inputs import Chat, ImageFile, Input, Pixels
 
-Objective = Literal["classification", "regression"]
-Metric = Literal["accuracy", "macro-f1", "mcc", "spearman", "mse"]
+Objective = Literal["classification", "regression", "causal"]
+Metric = Literal[
+    "accuracy", "macro-f1", "mcc", "spearman", "mse", "option-accuracy", "exact-match", "contains"
+]
+DEFAULT_METRICS: Mapping[Objective, Metric] = {
+    "classification": "accuracy",
+    "regression": "spearman",
+    "causal": "exact-match",
+}
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 @dataclass(frozen=True)
 class Example:
-    """One input and its label: the class's index, or a number for regression."""
+    """One input and its label: a class's index, a number for regression, or an answer's text."""
 
-    input: Text
-    label: int | float
+    input: Input
+    label: int | float | str
+    options: tuple[str, ...] = ()
+    """Answers to choose from, of a causal task whose examples have their own."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +40,11 @@ class Task:
     name: str
     objective: Objective = "classification"
     labels: tuple[str, ...] = ()
-    """Names of the classes, in the order of their indices; empty for regression."""
-    metric: Metric = "accuracy"
-    """The primary metric, by which steps are selected; ``mse`` counts with its sign changed."""
+    """Names of the classes, in the order of their indices; of a causal task, the answers to choose
+    from, where all examples have the same; empty for regression."""
+    metric: Metric = ""  # type: ignore[assignment]  # filled in below
+    """The primary metric, by which steps are selected; ``mse`` counts with its sign changed. Left
+    out: ``accuracy``, ``spearman`` or ``exact-match``, by the objective."""
     weight: float = 1.0
     """Factor of the task's loss."""
     class_weights: tuple[float, ...] | None = None
@@ -42,9 +52,13 @@ class Task:
     max_length: int | None = None
     """Tokens of an input that are kept, where the task needs fewer than the backbone's."""
 
+    def __post_init__(self) -> None:
+        if not self.metric:
+            object.__setattr__(self, "metric", DEFAULT_METRICS[self.objective])
+
     @property
     def outputs(self) -> int:
-        """Width of the task's head: its classes, or 1 for regression."""
+        """Numbers that an example is answered with: a logit a class, or one."""
         return len(self.labels) if self.objective == "classification" else 1
 
     def to_json(self) -> dict[str, object]:
@@ -77,5 +91,15 @@ class TaskData:
         digest = hashlib.sha256(json.dumps(self.task.to_json(), sort_keys=True).encode())
         for name, examples in self.splits():
             for example in examples:
-                digest.update(json.dumps([name, example.input, example.label]).encode())
+                digest.update(json.dumps([name, *_identity(example)]).encode())
         return digest.hexdigest()
+
+
+def _identity(example: Example) -> list[Any]:
+    """Return JSON values that are equal for equal examples only."""
+    given = example.input
+    if isinstance(given, ImageFile | Pixels):
+        given = given.identity()
+    elif isinstance(given, Chat):
+        return ["chat", given.messages, example.label, example.options]
+    return [given, example.label, *([example.options] if example.options else [])]

@@ -15,8 +15,9 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from mtlora_core.context import Contexts
+from mtlora_core.inputs import Input, texts_of
 from mtlora_core.interfaces import Backbone, Encoded, Inputs
-from mtlora_core.tasks import SPLITS, Example, Task, TaskData, Text
+from mtlora_core.tasks import SPLITS, Example, Task, TaskData
 from mtlora_core.train import baselines as module
 from mtlora_core.train.baselines import (
     HEADS_GRID,
@@ -83,9 +84,10 @@ class Bag(Backbone):
         self.width = width
         self.batches: list[list[int]] = []
 
-    def encode(self, inputs: Sequence[Text], max_length: int | None = None) -> list[Encoded]:
+    def encode(self, inputs: Sequence[Input], max_length: int | None = None) -> list[Encoded]:
         kept = [
-            list("|".join(text if isinstance(text, tuple) else (text,)).encode()) for text in inputs
+            list("|".join(text if isinstance(text, tuple) else (text,)).encode())
+            for text in texts_of(inputs)
         ]
         return [Encoded({"ids": ids[:max_length]}, len(ids[:max_length])) for ids in kept]
 
@@ -96,9 +98,11 @@ class Bag(Backbone):
         return Inputs({"ids": ids}, ids > 0)
 
     def forward(self, inputs: Inputs) -> Tensor:
-        mask = inputs.mask[..., None]
-        features: Tensor = (self.module(inputs.tensors["ids"]) * mask).sum(1) / mask.sum(1)
-        return features
+        hidden: Tensor = self.module(inputs.tensors["ids"])
+        return hidden
+
+    def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
 
     def checkpoint(self, context_fn: Callable[[], Contexts]) -> None:
         raise NotImplementedError
@@ -263,7 +267,7 @@ def test_features_are_those_of_each_example_run_alone(backbone: Bag) -> None:
     features = frozen_features(backbone, [data], CPU, batch_size=7)["goods"]
 
     for split, examples in data.splits():
-        alone = [backbone(backbone.collate(backbone.encode([e.input]))) for e in examples]
+        alone = [backbone.features(backbone.collate(backbone.encode([e.input]))) for e in examples]
         np.testing.assert_allclose(features[split], torch.cat(alone).detach(), atol=1e-6)
         assert features[split].dtype == np.float32
 

@@ -46,13 +46,13 @@ def test_a_fresh_model_gives_the_backbone_s_features_and_detaching_gives_it_back
     model = model_with()
     rows = model.backbone.encode(["aa bb mark0", "cc"])
     inputs = model.backbone.collate(rows)
-    with_adapters = model.backbone(inputs)
+    with_adapters = model.backbone.features(inputs)
     for parameter in model.adapters.parameters():
         torch.nn.init.normal_(parameter)
-    changed = model.backbone(inputs)
+    changed = model.backbone.features(inputs)
     model.adapters.detach()
 
-    assert torch.equal(model.backbone(inputs), with_adapters)
+    assert torch.equal(model.backbone.features(inputs), with_adapters)
     assert not torch.equal(changed, with_adapters)
 
 
@@ -120,7 +120,7 @@ def test_a_model_with_several_tasks_asks_which_one_to_answer() -> None:
         model.predict(["aa"])
     with pytest.raises(CompositionError, match="unknown task 'toy9'"):
         model.predict(["aa"], task="toy9")
-    with pytest.raises(CompositionError, match="2 texts, but 1 tasks were given"):
+    with pytest.raises(CompositionError, match="2 inputs, but 1 tasks were given"):
         model.predict(["aa", "bb"], task=["toy0"])
 
 

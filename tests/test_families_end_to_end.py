@@ -26,13 +26,14 @@ from mtlora_core.compose import attach, compose
 from mtlora_core.context import TaskContext
 from mtlora_core.errors import CompositionError
 from mtlora_core.hookspecs import hookimpl
+from mtlora_core.inputs import Text
 from mtlora_core.interfaces import Inputs, Router, Routing
 from mtlora_core.model import MultiTaskModel
 from mtlora_core.options import Options
 from mtlora_core.recipe import load_recipe
 from mtlora_core.resolve import resolve
 from mtlora_core.sites import Site
-from mtlora_core.tasks import Task, Text
+from mtlora_core.tasks import Task
 from mtlora_experts.dora import Dora
 from mtlora_transformers.families import FAMILIES
 from mtlora_transformers.library import transformers
@@ -319,7 +320,7 @@ def test_gpt2s_query_and_value_adapters_leave_its_keys_alone(tmp_path: Path) -> 
 
 def composed_features(model: MultiTaskModel, inputs: Inputs, tasks: Sequence[int]) -> Tensor:
     with model.adapters.context.serving(torch.tensor(tasks), inputs.mask):
-        features: Tensor = model.backbone(inputs)
+        features: Tensor = model.backbone.features(inputs)
     return features
 
 
@@ -334,7 +335,7 @@ def test_a_composed_model_starts_as_its_backbone_and_keeps_samples_apart(
     inputs = model.backbone.collate(rows)
     attached = composed_features(model, inputs, [0, 1, 0])
     model.adapters.detach()
-    assert torch.equal(model.backbone(inputs), attached)
+    assert torch.equal(model.backbone.features(inputs), attached)
 
     model.adapters.attach(model.backbone.module)
     randomize(model.adapters)
@@ -522,7 +523,7 @@ def test_a_copy_keeps_its_own_adapters(
     inputs = own.backbone.collate(own.backbone.encode(["a b c"]))
     copied = composed_features(own, inputs, [0])
     own.adapters.detach()
-    assert torch.equal(own.backbone(inputs), copied), "the copy is run by other adapters"
+    assert torch.equal(own.backbone.features(inputs), copied), "the copy is run by other adapters"
 
 
 # What is refused

@@ -9,13 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from mtlora_core.recipe import Average
 from mtlora_core.tasks import Task
-from mtlora_core.train.objectives import (
-    Average,
-    example_losses,
-    predictions,
-    shares,
-)
+from mtlora_core.train.objectives import example_losses, predictions, shares
 
 COLOURS = Task("colours", labels=("red", "green", "blue"))
 LENGTHS = Task("lengths", objective="regression", metric="mse")

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint, noop_context_fn
 from mtlora_core.component import Component, Kind
 from mtlora_core.context import Contexts, TaskContext
 from mtlora_core.hookspecs import hookimpl
+from mtlora_core.inputs import Input, texts_of
 from mtlora_core.interfaces import (
     Backbone,
     Encoded,
@@ -27,7 +28,7 @@ from mtlora_core.interfaces import (
 )
 from mtlora_core.options import BackboneOptions, Options, PenaltyOptions
 from mtlora_core.sites import BackboneShape, Block, Layer, Projection, Site
-from mtlora_core.tasks import Example, Task, TaskData, Text
+from mtlora_core.tasks import Example, Task, TaskData
 from mtlora_core.testing import (
     check_backbone,
     check_component,
@@ -316,8 +317,9 @@ class ToyBackbone(Backbone):
         with torch.device("meta" if meta and self.fault != "meta" else "cpu"):
             self.module = Words(self.fault).requires_grad_(False)
 
-    def encode(self, inputs: Sequence[Text], max_length: int | None = None) -> list[Encoded]:
-        words = [" ".join(text if isinstance(text, tuple) else (text,)).split() for text in inputs]
+    def encode(self, inputs: Sequence[Input], max_length: int | None = None) -> list[Encoded]:
+        texts = [text if isinstance(text, tuple) else (text,) for text in texts_of(inputs)]
+        words = [" ".join(text).split() for text in texts]
         limit = None if self.fault == "limit" else max_length
         return [
             Encoded(
@@ -336,11 +338,14 @@ class ToyBackbone(Backbone):
     def forward(self, inputs: Inputs) -> Tensor:
         hidden = self.module.embedding(inputs.tensors["ids"])  # type: ignore[operator]
         output = checkpoint(self.module.ffn, hidden, use_reentrant=False, context_fn=self.contexts)
-        output = self.module.dropout(output.sin())  # type: ignore[operator]
+        last: Tensor = self.module.dropout(output.sin())  # type: ignore[operator]
+        return last[..., :-1] if self.fault == "hidden" else last
+
+    def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
         if self.fault == "padding":
-            return output.mean(1)  # type: ignore[no-any-return]
-        real = inputs.mask[..., None]
-        return (output * real).sum(1) / real.sum(1)  # type: ignore[no-any-return]
+            return hidden.mean(1)
+        total: Tensor = (hidden * mask[..., None]).sum(1)
+        return total / mask.sum(1, keepdim=True)
 
     def checkpoint(self, context_fn: Callable[[], Contexts]) -> None:
         if self.fault != "checkpoint":
@@ -362,6 +367,7 @@ def test_a_sound_backbone_passes() -> None:
         ("truncated", "truncated is not what was cut"),
         ("padding", "padding or on other inputs"),
         ("dropout", "train mode"),
+        ("hidden", "forward gives"),
         ("checkpoint", "no layer is checkpointed"),
     ],
 )

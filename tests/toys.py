@@ -16,11 +16,12 @@ from torch.utils.checkpoint import checkpoint
 from mtlora_core.component import Component
 from mtlora_core.context import Contexts
 from mtlora_core.hookspecs import hookimpl
+from mtlora_core.inputs import Input, texts_of
 from mtlora_core.interfaces import Backbone, Encoded, Inputs
 from mtlora_core.options import BackboneOptions, Options
 from mtlora_core.registry import Registry
 from mtlora_core.sites import BackboneShape, Block, Layer, Projection
-from mtlora_core.tasks import Example, Task, TaskData, Text
+from mtlora_core.tasks import Example, Task, TaskData
 
 WORDS = 64
 
@@ -107,9 +108,9 @@ class ToyBackbone(Backbone):
         torch.set_rng_state(before)
         self.width = options.width
 
-    def encode(self, inputs: Sequence[Text], max_length: int | None = None) -> list[Encoded]:
+    def encode(self, inputs: Sequence[Input], max_length: int | None = None) -> list[Encoded]:
         """Encode words by their letters."""
-        texts = [text if isinstance(text, str) else " | ".join(text) for text in inputs]
+        texts = [text if isinstance(text, str) else " | ".join(text) for text in texts_of(inputs)]
         ids = [[sum(map(ord, w)) % WORDS for w in text.split()] for text in texts]
         limit = max_length or 12
         return [Encoded({"ids": i[:limit]}, min(len(i), limit), len(i) > limit) for i in ids]
@@ -125,9 +126,13 @@ class ToyBackbone(Backbone):
         return Inputs({"ids": ids}, mask)
 
     def forward(self, inputs: Inputs) -> Tensor:
-        """Return the mean over real tokens."""
+        """Return the last hidden states."""
         hidden: Tensor = self.module(inputs.tensors["ids"], inputs.mask)
-        real = inputs.mask[..., None].to(hidden.dtype)
+        return hidden
+
+    def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Return the mean over real tokens."""
+        real = mask[..., None].to(hidden.dtype)
         return (hidden * real).sum(1) / real.sum(1)
 
     def checkpoint(self, context_fn: Callable[[], Contexts]) -> None:

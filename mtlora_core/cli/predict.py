@@ -10,7 +10,7 @@ import typer
 
 from .. import files
 from ..errors import DataError, MtloraError
-from ..tasks import Text
+from ..inputs import Text
 from . import events, figures, queries
 from .arguments import Device, Json, RunArgument
 from .failure import reporting

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
-from ..tasks import Text
+from ..inputs import Text
 from .events import plain
 
 if TYPE_CHECKING:

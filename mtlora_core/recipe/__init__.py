@@ -2,11 +2,14 @@
 
 from .check import validated
 from .dump import dump_recipe
+from .evaluate import EvaluateOptions
 from .load import load_recipe
 from .model import PartSpec, Recipe
-from .train import LossOptions, SamplingOptions, TrainOptions
+from .train import Average, LossOptions, SamplingOptions, TrainOptions
 
 __all__ = [
+    "Average",
+    "EvaluateOptions",
     "LossOptions",
     "PartSpec",
     "Recipe",

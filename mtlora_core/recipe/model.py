@@ -17,6 +17,7 @@ from pydantic import (
     PrivateAttr,
 )
 
+from .evaluate import EvaluateOptions
 from .merge import PARTS
 from .node import Keys, Places
 from .train import TrainOptions
@@ -109,6 +110,9 @@ class Recipe(BaseModel):
     train: TrainOptions = TrainOptions()
     """How to train."""
 
+    evaluate: EvaluateOptions = EvaluateOptions()
+    """How causal tasks are scored."""
+
     requires: tuple[str, ...] = ()
     """Packages and versions that the recipe needs, such as ``mtlora-routers>=0.1,<1``."""
 
@@ -142,6 +146,7 @@ class Recipe(BaseModel):
             "regularizers": [spec.to_json() for spec in self.regularizers],
             "tasks": self.tasks.to_json(),
             "train": self.train.model_dump(mode="json"),
+            "evaluate": self.evaluate.model_dump(mode="json"),
             "requires": list(self.requires),
             "observe": list(self.observe),
         }

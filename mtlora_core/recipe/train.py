@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     PositiveFloat,
@@ -18,21 +16,12 @@ from pydantic import (
     model_validator,
 )
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        use_attribute_docstrings=True,
-        allow_inf_nan=False,
-        strict=True,  # in YAML, where quotes mean text, '16' is no number, and true is not 1
-    )
-
+from .section import Section
 
 SamplingWord = Literal["proportional", "uniform", "temperature"]
 
 
-class SamplingOptions(_Section):
+class SamplingOptions(Section):
     """Which task's examples a step draws."""
 
     by: SamplingWord = "proportional"
@@ -62,14 +51,19 @@ def _from_word(value: Any) -> Any:
     return {"by": value} if isinstance(value, str) else value
 
 
-class LossOptions(_Section):
+Average = Literal["examples", "tasks", "tokens"]
+
+
+class LossOptions(Section):
     """How the losses of a step's examples become one."""
 
-    average: Literal["examples", "tasks"] = "examples"
-    """The mean over the step's examples, or over its tasks, each the mean of its own examples."""
+    average: Average = "examples"
+    """The mean over the step's examples, or over its ``tasks``, each the mean of its own examples;
+    or over ``tokens`` to say, of which a causal example has as many as its answer and any other
+    has one."""
 
 
-class TrainOptions(_Section):
+class TrainOptions(Section):
     """How long, how fast and in what order to train, and what to keep."""
 
     epochs: PositiveFloat | None = 3

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from ..component import Component, load
 from ..context import Contexts
+from ..inputs import Text
 from ..interfaces import Backbone
 from ..options import BackboneOptions
 from ..sites import BackboneShape, Projection
-from ..tasks import Text
 from .samples import device, options_of
 
 TEXTS: Sequence[Text] = (
@@ -106,9 +106,12 @@ def _check_encodings(backbone: Backbone, inputs: Sequence[Text]) -> None:
 
 
 def _features(backbone: Backbone, inputs: Sequence[Text]) -> Tensor:
-    features = backbone(backbone.collate(backbone.encode(inputs)).to(device()))
-    assert isinstance(features, Tensor), f"forward returns no tensor, but {features!r}"
-    return features
+    batch = backbone.collate(backbone.encode(inputs)).to(device())
+    hidden = backbone(batch)
+    assert isinstance(hidden, Tensor), f"forward returns no tensor, but {hidden!r}"
+    expected = (*batch.mask.shape, backbone.width)
+    assert tuple(hidden.shape) == expected, f"forward gives {[*hidden.shape]}, not {[*expected]}"
+    return backbone.pool(hidden, batch.mask)
 
 
 def _check_features(backbone: Backbone, inputs: Sequence[Text]) -> None:

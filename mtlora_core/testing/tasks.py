@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..component import Component, load
+from ..inputs import Chat, ImageFile, Input, Pixels
 from ..tasks import Example, Task, TaskData
 from .samples import options_of
 
@@ -16,8 +17,8 @@ from .samples import options_of
 def check_tasks(component: Component, options: Mapping[str, Any] | None = None) -> None:
     """Assert that a source of tasks keeps its contract.
 
-    Names are unique; every split has examples, with inputs that are texts or pairs and labels
-    that the task knows; a task survives JSON; and the same seed gives the same examples in the
+    Names are unique; every split has examples, with inputs of a known kind and labels that the
+    task knows; a task survives JSON; and the same seed gives the same examples in the
     same order.
 
     Args:
@@ -49,11 +50,25 @@ def _check_task(task: Task) -> None:
 
 
 def _check_example(example: Example, task: Task, where: str) -> None:
-    texts = example.input if isinstance(example.input, tuple) else (example.input,)
-    assert len(texts) <= 2, f"{where}: {len(texts)} texts are neither one nor a pair"
-    assert all(isinstance(text, str) for text in texts), f"{where}: {texts!r} are no texts"
+    _check_input(example.input, where)
+    label = example.label
     if task.objective == "regression":
-        assert math.isfinite(example.label), f"{where}: label {example.label!r} is no number"
+        assert not isinstance(label, str), f"{where}: label {label!r} is no number"
+        assert math.isfinite(label), f"{where}: label {label!r} is no number"
+    elif task.objective == "causal":
+        assert isinstance(label, str), f"{where}: label {label!r} is no text"
+        assert label, f"{where}: the answer is empty"
     else:
-        known = isinstance(example.label, int) and 0 <= example.label < len(task.labels)
-        assert known, f"{where}: label {example.label!r} is no index of {task.labels}"
+        known = isinstance(label, int) and 0 <= label < len(task.labels)
+        assert known, f"{where}: label {label!r} is no index of {task.labels}"
+
+
+def _check_input(given: Input, where: str) -> None:
+    if isinstance(given, Chat):
+        assert given.messages, f"{where}: nobody has said anything"
+    elif isinstance(given, ImageFile | Pixels):
+        assert given.open().mode == "RGB", f"{where}: the picture is not in RGB"
+    else:
+        texts = given if isinstance(given, tuple) else (given,)
+        assert len(texts) <= 2, f"{where}: {len(texts)} texts are neither one nor a pair"
+        assert all(isinstance(text, str) for text in texts), f"{where}: {texts!r} are no texts"

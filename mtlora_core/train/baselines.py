@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from .. import tensors
 from ..errors import MtloraError, RunFolderError, TrainingError
+from ..inputs import Input
 from ..interfaces import Backbone, Encoded
-from ..tasks import SPLITS, Example, Split, Task, TaskData, Text
+from ..tasks import SPLITS, Example, Split, Task, TaskData
 from .metrics import primary, score
 
 Array = NDArray[Any]
@@ -142,7 +143,7 @@ def tfidf(data: TaskData) -> Fitted:
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    texts = {split: [_joined(each.input) for each in rows] for split, rows in data.splits()}
+    texts = {split: [joined(each.input) for each in rows] for split, rows in data.splits()}
     # Words of one letter count: short texts have little else to offer.
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"\w+")
     # The word of its own, so that there is one even where every text is blank.
@@ -166,7 +167,9 @@ def heads_only(data: TaskData, features: Features) -> Fitted:
     )
 
 
-def _joined(text: Text) -> str:
+def joined(text: Input) -> str:
+    """Return a text, or a pair with the word of its own between its texts."""
+    assert isinstance(text, str | tuple), "TF-IDF is of texts"
     return text if isinstance(text, str) else f" {SEPARATOR} ".join(text)
 
 
@@ -269,7 +272,7 @@ def frozen_features(
     for start in range(0, len(order), batch_size):
         keys = order[start : start + batch_size]
         inputs = backbone.collate([encoded[key] for key in keys]).to(device)
-        features.update(zip(keys, backbone(inputs).float().cpu().numpy(), strict=True))
+        features.update(zip(keys, backbone.features(inputs).float().cpu().numpy(), strict=True))
     return {
         each.task.name: {
             split: np.stack([features[key] for key in _keys(each.task, examples)])
@@ -279,7 +282,7 @@ def frozen_features(
     }
 
 
-_Input = tuple[Text, int | None]
+_Input = tuple[Input, int | None]
 """An input and how many of its tokens are kept."""
 
 

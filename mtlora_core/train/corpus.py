@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..interfaces import Backbone, Encoded, Inputs
-from ..tasks import Example, Split, TaskData
+from ..interfaces import Backbone, Encoded, Inputs, LanguageModel
+from ..recipe import Average
+from ..tasks import Example, Split, Task, TaskData
 
 
 class Pick(NamedTuple):
@@ -27,7 +28,9 @@ class Batch:
     inputs: Inputs
     task_ids: tuple[int, ...]
     labels: Tensor
-    """``[b]`` in float64: class indices, or numbers for regression."""
+    """``[b]`` in float64: class indices, numbers for regression, tokens of a causal answer."""
+    units: Tensor
+    """``[b]`` in float64: as how many each example counts in the mean of a step's losses."""
 
     @property
     def tokens(self) -> int:
@@ -49,7 +52,7 @@ class Corpus:
         self.tasks = tuple(each.task for each in data)
         self.examples: list[Sequence[Example]] = [getattr(each, split) for each in data]
         self.encoded: list[list[Encoded]] = [
-            backbone.encode([example.input for example in examples], task.max_length)
+            encode(backbone, task, examples)
             for task, examples in zip(self.tasks, self.examples, strict=True)
         ]
 
@@ -63,8 +66,32 @@ class Corpus:
         """How many examples of each task lost tokens."""
         return [sum(row.truncated for row in rows) for rows in self.encoded]
 
-    def batch(self, picks: Sequence[Pick]) -> Batch:
+    def batch(self, picks: Sequence[Pick], average: Average = "examples") -> Batch:
         """Collate the picked examples, on the CPU."""
         inputs = self.backbone.collate([self.encoded[t][i] for t, i in picks])
-        labels = torch.tensor([float(self.examples[t][i].label) for t, i in picks]).double()
-        return Batch(inputs, tuple(pick.task for pick in picks), labels)
+        labels = torch.tensor([self._label(pick) for pick in picks]).double()
+        units = torch.tensor([self.units(pick, average) for pick in picks]).double()
+        return Batch(inputs, tuple(pick.task for pick in picks), labels, units)
+
+    def units(self, pick: Pick, average: Average) -> int:
+        """Return as how many an example counts: the tokens it says, or one."""
+        return max(self.encoded[pick.task][pick.row].targets, 1) if average == "tokens" else 1
+
+    def _label(self, pick: Pick) -> float:
+        if self.tasks[pick.task].objective == "causal":
+            return self.encoded[pick.task][pick.row].targets
+        return float(self.examples[pick.task][pick.row].label)
+
+
+def encode(backbone: Backbone, task: Task, examples: Sequence[Example]) -> list[Encoded]:
+    """Encode a task's examples as training reads them: a causal task's with their answers.
+
+    Raises:
+        DataError: an input is of a kind that the backbone does not read, or cannot be read.
+    """
+    inputs = [example.input for example in examples]
+    if task.objective != "causal":
+        return backbone.encode(inputs, task.max_length)
+    assert isinstance(backbone, LanguageModel), "compose asks for one for causal tasks"
+    answers = [str(example.label) for example in examples]
+    return backbone.encode_answers(inputs, answers, task.max_length)

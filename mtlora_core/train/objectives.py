@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..recipe import Average
 from ..tasks import Task
-
-Average = Literal["examples", "tasks"]
-"""Whether every example of a step counts alike, or every task that is present."""
 
 
 def example_losses(task: Task, outputs: Tensor, labels: Tensor) -> Tensor:
     """Return the loss of each example of one task as ``[n]`` in float32, in the graph.
 
-    Cross-entropy for classification, the squared error for regression. A class's weight is a
+    Cross-entropy for classification, the squared error for regression, and for a causal task the
+    mean cross-entropy of the answer's tokens. A class's weight is a
     factor of its examples' losses and is not normalised by the weights that happen to be in the
     batch, unlike ``weight`` of :func:`torch.nn.functional.cross_entropy` with its default
     reduction: an example's part in the gradient does not depend on what it is drawn with.
 
     Args:
         task: Whose outputs they are.
-        outputs: ``[n, outputs]``, logits or one number.
-        labels: ``[n]``, class indices or numbers.
+        outputs: ``[n, outputs]``, logits or one number; of a causal task the log-likelihood of
+            the answer.
+        labels: ``[n]``, class indices or numbers; of a causal task the tokens of the answer.
     """
+    if task.objective == "causal":
+        return -outputs.float().squeeze(-1) / labels
     if task.objective == "regression":
         return (outputs.float().squeeze(-1) - labels.float()) ** 2
     weight = None
@@ -45,20 +46,22 @@ def shares(average: Average, counts: Mapping[str, int], tasks: Sequence[Task]) -
     ``n_t`` its examples and ``P`` the tasks that have any:
 
     - ``examples``: ``w_t / sum(n)``, the mean over examples;
-    - ``tasks``: ``w_t / (n_t P)``, the mean over tasks of their means.
+    - ``tasks``: ``w_t / (n_t P)``, the mean over tasks of their means;
+    - ``tokens``: ``w_t / sum(n)`` with ``n`` in tokens to say, the mean over tokens where each
+      example's loss is counted as often as it has such tokens.
 
     A task without examples gets 0.
 
     Args:
-        average: Which of the two.
-        counts: Examples of each task in the whole optimizer step: all its forwards, on all
-            processes.
+        average: Which of the three.
+        counts: Examples of each task, or their tokens to say for ``tokens``, in the whole
+            optimizer step: all its forwards, on all processes.
         tasks: The tasks, with their weights.
     """
     total = sum(counts.values())
     present = sum(count > 0 for count in counts.values())
     divisors = {
-        name: total if average == "examples" else count * present for name, count in counts.items()
+        name: count * present if average == "tasks" else total for name, count in counts.items()
     }
     return {
         task.name: task.weight / divisors[task.name] if counts.get(task.name) else 0.0
@@ -68,4 +71,5 @@ def shares(average: Average, counts: Mapping[str, int], tasks: Sequence[Task]) -
 
 def predictions(task: Task, outputs: Tensor) -> Tensor:
     """Return the answers to ``n`` examples as ``[n]``: the likeliest classes, or the numbers."""
+    assert task.objective != "causal", "what a causal task says is no number"
     return outputs.float().squeeze(-1) if task.objective == "regression" else outputs.argmax(-1)

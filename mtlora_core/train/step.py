@@ -80,18 +80,27 @@ class _Step:
         self.picks = picks
         self.tasks = {task.name: task for task in tasks}
         self.counts = Counter(tasks[pick.task].name for pick in picks)
-        self.factors = shares(session.options.loss.average, self.counts, tasks)
+        self.average = session.options.loss.average
+        self.factors = shares(self.average, self._units(), tasks)
         self.tally = Tally()
         self.statistics = RoutingStatistics(session.model.adapters)
         every_step = learns_from_load(session.model.adapters)
         self.observed = every_step or (session.progress.step + 1) % ROUTING_EVERY == 0
         self.waited = 0.0
 
+    def _units(self) -> Counter[str]:
+        """Return as how many the examples of each task count, over all processes."""
+        units: Counter[str] = Counter()
+        for pick in self.picks:
+            name = self.session.model.tasks[pick.task].name
+            units[name] += self.session.train.units(pick, self.average)
+        return units
+
     def accumulate(self) -> None:
         """Add the gradients of every forward of this process."""
         for part in _parts(self.picks, self.session.options.accumulate, self.session.accelerator):
             asked = perf_counter()
-            batch = self.session.train.batch(part)
+            batch = self.session.train.batch(part, self.average)
             self.waited += perf_counter() - asked
             loss = self._loss(batch)
             self.session.scaler.scale(loss).backward()
@@ -99,14 +108,17 @@ class _Step:
     def _loss(self, batch: Batch) -> Tensor:
         """Return this forward's part of the step's loss, penalties by its share of examples."""
         session = self.session
+        device = session.accelerator.device
         with session.accelerator.autocast():
-            outputs = session.model(batch.inputs.to(session.accelerator.device), batch.task_ids)
-        labels = batch.labels.float().to(session.accelerator.device)
+            outputs = session.model(batch.inputs.to(device), batch.task_ids)
+        labels, units = batch.labels.float().to(device), batch.units.float().to(device)
         terms = []
         for name, output in outputs.items():
             losses = example_losses(self.tasks[name], output.outputs, labels[output.rows])
+            part = self.factors[name] * (units[output.rows] * losses).sum()
             self.tally.add(f"loss {name}", losses.sum())
-            terms.append(self.factors[name] * losses.sum())
+            self.tally.add("total", part)
+            terms.append(part)
         share = len(batch.task_ids) / len(self.picks)
         for name, penalty in session.model.adapters.penalty_terms().items():
             self.tally.add(f"penalty {name}", share * penalty)
@@ -120,20 +132,18 @@ class _Step:
         """Return the step's sums over forwards and processes."""
         penalties = (p.name for p in self.session.model.adapters.penalties)
         names = [f"loss {n}" for n in self.counts] + [f"penalty {n}" for n in penalties]
-        return self.tally.finish([*names, "tokens"], self.session.accelerator)
+        return self.tally.finish([*names, "total", "tokens"], self.session.accelerator)
 
     def losses(self, sums: Mapping[str, float]) -> dict[str, Any]:
         """Return the record's losses: the step's, each task's mean, each penalty's."""
-        tasks = {name: sums[f"loss {name}"] for name in self.counts}
         penalties = {
             name.removeprefix("penalty "): value
             for name, value in sums.items()
             if name.startswith("penalty ")
         }
-        total = sum(self.factors[n] * value for n, value in tasks.items())
         return {
-            "loss": total + sum(penalties.values()),
-            "losses": {name: value / self.counts[name] for name, value in tasks.items()},
+            "loss": sums["total"] + sum(penalties.values()),
+            "losses": {name: sums[f"loss {name}"] / n for name, n in self.counts.items()},
             "penalties": penalties,
         }
 
@@ -167,7 +177,7 @@ def _update(session: Session) -> float:
 
 
 def _refuse_not_finite(session: Session, sums: Mapping[str, float]) -> None:
-    bad = [name for name, value in sums.items() if not math.isfinite(value)]
+    bad = [n for n, value in sums.items() if n != "total" and not math.isfinite(value)]
     if not bad:
         return
     session.optimizer.zero_grad(set_to_none=True)

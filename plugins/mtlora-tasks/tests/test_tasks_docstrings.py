@@ -96,6 +96,7 @@ def suite(corpus: Corpus) -> list[TaskData]:
 
 
 def parts_of(example: Example) -> Iterator[str]:
+    assert isinstance(example.input, str | tuple)
     yield from (example.input,) if isinstance(example.input, str) else example.input
 
 
@@ -103,6 +104,7 @@ def text_of(task: str, example: Example) -> str:
     """Return the text that an example is about, without the name or parameter beside it."""
     if isinstance(example.input, str):
         return example.input
+    assert isinstance(example.input, tuple)
     return example.input[1 if task == "name" else 0]
 
 

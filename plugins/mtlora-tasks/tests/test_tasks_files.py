@@ -171,7 +171,9 @@ def test_labels_order_the_classes(tmp_path: Path) -> None:
     data = build_one(tmp_path, labels=["yes", "no", "maybe"])
 
     assert data.task.labels == ("yes", "no", "maybe")
-    other = {example.input: 1 - example.label for example in every_example(build_one(tmp_path))}
+    other = {
+        example.input: 1 - int(example.label) for example in every_example(build_one(tmp_path))
+    }
     assert {example.input: example.label for example in every_example(data)} == other
 
 

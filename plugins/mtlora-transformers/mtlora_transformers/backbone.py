@@ -12,8 +12,8 @@ from torch import Tensor
 
 from mtlora_core.context import Contexts
 from mtlora_core.errors import CompositionError
+from mtlora_core.inputs import Input, Text, texts_of
 from mtlora_core.interfaces import Backbone, Encoded, Inputs
-from mtlora_core.tasks import Text
 
 from .loading import load_model, load_tokenizer
 from .options import TransformersOptions
@@ -53,16 +53,17 @@ class TransformersBackbone(Backbone):
         """The model's tokenizer, loaded when first used."""
         return load_tokenizer(self.options)
 
-    def encode(self, inputs: Sequence[Text], max_length: int | None = None) -> list[Encoded]:
+    def encode(self, inputs: Sequence[Input], max_length: int | None = None) -> list[Encoded]:
         """Encode texts and pairs of texts, at most ``max_length`` tokens each.
 
         A pair is cut from its longer side. An empty text of a tokenizer without special tokens
         becomes one padding token, so that it has features too.
         """
         limit = min(max_length or self.options.max_length, self.options.max_length)
-        rows = self._tokenize(inputs)
+        texts = texts_of(inputs)
+        rows = self._tokenize(texts)
         long = [i for i, row in enumerate(rows) if len(row["input_ids"]) > limit]
-        cut = self._tokenize([inputs[i] for i in long], truncation=True, max_length=limit)
+        cut = self._tokenize([texts[i] for i in long], truncation=True, max_length=limit)
         for i, row in zip(long, cut, strict=True):
             rows[i] = row
         truncated = set(long)
@@ -81,9 +82,14 @@ class TransformersBackbone(Backbone):
         return Inputs(tensors, torch.arange(longest) < lengths[:, None])
 
     def forward(self, inputs: Inputs) -> Tensor:
-        """Return the pooled last hidden state ``[b, width]`` in float32."""
+        """Return the last hidden states ``[b, t, width]``."""
         output = self.module(**inputs.tensors, attention_mask=inputs.mask.long())
-        return self._pool(output.last_hidden_state.float(), inputs.mask)
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
+    def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Return the hidden state of each row that ``pooling`` names, in float32."""
+        return self._pool(hidden.float(), mask)
 
     def checkpoint(self, context_fn: Callable[[], Contexts]) -> None:
         """Recompute each layer's activations in backward, non-re-entrant.

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlora_core.errors import CompositionError
-from mtlora_core.tasks import Text
+from mtlora_core.inputs import Text
 from mtlora_core.testing import check_backbone, check_plugin, described
 from mtlora_transformers.backbone import TransformersBackbone, build
 from mtlora_transformers.families import FAMILIES
@@ -38,7 +38,7 @@ def make(folder: Path | str, **changes: Any) -> TransformersBackbone:
 
 
 def features(backbone: TransformersBackbone, texts: Any = TEXTS) -> Tensor:
-    pooled: Tensor = backbone(backbone.collate(backbone.encode(texts)))
+    pooled: Tensor = backbone.features(backbone.collate(backbone.encode(texts)))
     return pooled
 
 

@@ -282,7 +282,7 @@ def test_an_unknown_family_works_with_its_blocks_written(tmp_path: Path) -> None
     assert layer.attention.adds == "layers.1.post_attention_dropout"
     assert layer.ffn.reads == layer.ffn.adds == "layers.1.mlp"
     assert layer.projections["q"] == Projection("layers.1.attention.query_key_value", 32, 32, 0)
-    features = backbone(backbone.collate(backbone.encode(["a b c", "d"])))
+    features = backbone.features(backbone.collate(backbone.encode(["a b c", "d"])))
     assert features.shape == (2, 32)
 
 

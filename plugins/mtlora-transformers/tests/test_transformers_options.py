@@ -30,7 +30,7 @@ def make(folder: Path | str, **changes: Any) -> TransformersBackbone:
 
 
 def features(backbone: TransformersBackbone) -> torch.Tensor:
-    pooled: torch.Tensor = backbone(inputs(backbone))
+    pooled: torch.Tensor = backbone.features(inputs(backbone))
     return pooled
 
 
@@ -234,7 +234,7 @@ def test_a_text_of_all_the_positions_of_roberta_has_features(tmp_path: Path) -> 
     rows = backbone.encode(["a " * 60])
 
     assert rows[0].length == 38
-    assert backbone(backbone.collate(rows)).isfinite().all()
+    assert backbone.features(backbone.collate(rows)).isfinite().all()
 
 
 def test_the_option_pooling_chooses_the_token(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_the_option_pooling_chooses_the_token(tmp_path: Path) -> None:
         "last": torch.stack([hidden[0, 5], hidden[1, 3]]),
     }
     for pooling, rows in expected.items():
-        torch.testing.assert_close(make(folder, pooling=pooling)(batch), rows)
+        torch.testing.assert_close(make(folder, pooling=pooling).features(batch), rows)
 
 
 @pytest.mark.parametrize(("family", "usual"), [("bert", "mean"), ("gpt2", "last")])

@@ -8,7 +8,8 @@ from itertools import groupby
 from types import MappingProxyType
 from typing import get_args
 
-from mtlora_core.tasks import Split, Text
+from mtlora_core.inputs import Text
+from mtlora_core.tasks import Split
 
 from .areas import AREAS, area_of
 from .corpus import Corpus, Default, Documented, Kind

@@ -24,9 +24,11 @@ from pydantic_core import CoreSchema
 
 from mtlora_core.options import Options, RecipePath
 from mtlora_core.sites import BackboneShape, Site
-from mtlora_core.tasks import SPLITS, Metric, Objective, Split
+from mtlora_core.tasks import SPLITS, Metric, Split
 
 from .paths import missing, unusable
+
+Objective = Literal["classification", "regression"]
 
 METRICS: dict[Objective, tuple[Metric, ...]] = {
     "classification": ("accuracy", "macro-f1", "mcc"),

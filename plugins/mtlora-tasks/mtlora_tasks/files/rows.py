@@ -11,7 +11,7 @@ from typing import Any
 import datasets
 
 from mtlora_core.errors import DataError
-from mtlora_core.tasks import Text
+from mtlora_core.inputs import Text
 
 from .faults import Faults
 from .options import Entry

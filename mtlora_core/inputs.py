@@ -1,0 +1,104 @@
+"""What a model reads of one example, as plain data: a text, a chat, or a picture."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NoReturn
+
+from .errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+Text = str | tuple[str, str]
+"""What a text model reads: one text, or a pair given to the tokenizer as a pair."""
+
+
+@dataclass(frozen=True)
+class Chat:
+    """What was said so far, for a model that is to go on."""
+
+    messages: tuple[tuple[str, str], ...]
+    """Role (``system``, ``user`` or ``assistant``) and content of each, in order."""
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A picture in a file, decoded when a batch asks for it."""
+
+    path: str
+
+    def open(self) -> Picture:
+        """Return the picture in RGB.
+
+        Raises:
+            OSError: the file cannot be read, or is no picture.
+        """
+        from PIL import Image
+
+        with Image.open(self.path) as picture:
+            return picture.convert("RGB")
+
+    def identity(self) -> str:
+        """Return what stands for the picture's content."""
+        return hashlib.sha256(Path(self.path).read_bytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A picture in memory."""
+
+    data: bytes
+    """Row by row, a byte a channel."""
+    height: int
+    width: int
+    channels: Literal[1, 3]
+
+    def open(self) -> Picture:
+        """Return the picture in RGB."""
+        from PIL import Image
+
+        mode = "L" if self.channels == 1 else "RGB"
+        return Image.frombytes(mode, (self.width, self.height), self.data).convert("RGB")
+
+    def identity(self) -> str:
+        """Return what stands for the picture's content."""
+        size = f"{self.height}x{self.width}x{self.channels}"
+        return f"{size} {hashlib.sha256(self.data).hexdigest()}"
+
+
+Image = ImageFile | Pixels
+Input = Text | Chat | Image
+"""What a model reads of one example."""
+
+
+def texts_of(inputs: Sequence[Input]) -> list[Text]:
+    """Return inputs of a model that reads texts and pairs of texts only.
+
+    Raises:
+        DataError: one is something else.
+    """
+    return [each if isinstance(each, str | tuple) else _refuse(each, "texts") for each in inputs]
+
+
+def images_of(inputs: Sequence[Input]) -> list[Image]:
+    """Return inputs of a model that reads pictures only.
+
+    Raises:
+        DataError: one is something else.
+    """
+    return [
+        each if isinstance(each, ImageFile | Pixels) else _refuse(each, "pictures")
+        for each in inputs
+    ]
+
+
+def _refuse(given: Input, wanted: str) -> NoReturn:
+    kinds = {Chat: "a chat", ImageFile: "a picture", Pixels: "a picture", tuple: "a pair of texts"}
+    found = kinds.get(type(given), "a text")
+    raise DataError(
+        f"the backbone reads {wanted}, and an example is {found}; take another backbone"
+    )
