@@ -48,7 +48,22 @@ def load_tasks(plan: Plan) -> list[TaskData]:
         problems.append("tasks: the recipe's tasks are empty")
     if problems:
         raise DataError(problems)
+    if "options" in plan.recipe.evaluate.by:
+        _require_choices(data)
     return data
+
+
+def _require_choices(data: Sequence[TaskData]) -> None:
+    problems = [
+        f"task {each.task.name!r}: evaluate.by names options, and {split}[{i}] has no answers to "
+        "choose from; give the task its options, or write by: [generate]"
+        for each in data
+        if each.task.objective == "causal"
+        for split, examples in each.splits()
+        for i in [i for i, e in enumerate(examples) if not each.task.choices(e)][:1]
+    ]
+    if problems:
+        raise DataError(problems)
 
 
 def _scored_as(how: EvaluateOptions, data: TaskData) -> TaskData:

@@ -29,6 +29,10 @@ from .train.session import Session, start, total_steps
 
 Event = dict[str, Any]
 
+BESIDE = ("majority", "tfidf", "heads", "untrained")
+"""What may stand beside a task's score: :class:`Baseline`'s fields, and the answers of the
+backbone of a causal task before training."""
+
 
 def run(
     plan: Plan,
@@ -88,8 +92,9 @@ def run(
     yield _phase("scoring the test split")
     test = split_table(session.model, data, "test", accelerator, seed)
     yield _phase("fitting the baselines")
+    untrained = _untrained(session, data)
     beside = _baselines(plan, session, data) if accelerator.is_main_process else {}
-    yield emit(_finished(session, test, beside, perf_counter() - begun))
+    yield emit(_finished(session, test, _beside(beside, untrained), perf_counter() - begun))
 
 
 def describe(plan: Plan) -> dict[str, Any]:
@@ -239,17 +244,41 @@ def _baselines(plan: Plan, session: Session, data: Sequence[TaskData]) -> dict[s
         model.adapters.attach(model.backbone.module)
 
 
+def _untrained(session: Session, data: Sequence[TaskData]) -> dict[str, dict[str, Any]]:
+    """Score causal tasks without the adapters: what the backbone can answer untrained."""
+    model = session.model
+    causal = [each.task.name for each in data if each.task.objective == "causal"]
+    if not causal:
+        return {}
+    model.adapters.detach()
+    try:
+        rows = split_table(model, data, "test", session.accelerator, session.seed)
+    finally:
+        model.adapters.attach(model.backbone.module)
+    return {name: rows[name] for name in causal}
+
+
+def _beside(
+    baselines: Mapping[str, Baseline], untrained: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Return what stands beside each task's score; what a task has not is left out."""
+    rows = {
+        name: {column: value for column, value in vars(own).items() if value is not None}
+        for name, own in baselines.items()
+    }
+    for name, row in untrained.items():
+        rows[name] = {**rows.get(name, {}), "untrained": row["value"], "before": row["metrics"]}
+    return rows
+
+
 def _finished(
     session: Session,
     test: Mapping[str, dict[str, Any]],
-    beside: Mapping[str, Baseline],
+    beside: Mapping[str, Mapping[str, Any]],
     seconds: float,
 ) -> Event:
-    rows = {
-        name: {**row, **({} if name not in beside else vars(beside[name]))}
-        for name, row in test.items()
-    }
-    columns = {"model": "value", "majority": "majority", "tfidf": "tfidf", "heads": "heads"}
+    rows = {name: {**row, **beside.get(name, {})} for name, row in test.items()}
+    columns = {"model": "value", **{name: name for name in BESIDE}}
     return {
         "event": "finished",
         "step": session.progress.step,

@@ -61,6 +61,10 @@ class Task:
         """Numbers that an example is answered with: a logit a class, or one."""
         return len(self.labels) if self.objective == "classification" else 1
 
+    def choices(self, example: Example) -> tuple[str, ...]:
+        """Return the answers that a causal task's example can be answered with; empty: any."""
+        return example.options or self.labels
+
     def to_json(self) -> dict[str, object]:
         """Return the task as JSON values; :meth:`from_json` takes it back."""
         return asdict(self)

@@ -56,7 +56,7 @@ def test_the_phases_and_the_sizes_of_the_run_are_told() -> None:
 
     for text in ("reading the tasks", "runs/toy on cpu", "713,121 of 23,426,337", "96,000 train"):
         assert text in shown
-    assert "56 training texts" in shown
+    assert "56 training examples" in shown
 
 
 def test_a_terminal_sees_a_bar_with_loss_throughput_and_time_left() -> None:

@@ -99,7 +99,8 @@ def test_a_baseline_that_a_task_does_not_have_leaves_a_dash() -> None:
     row = score_row()
     del row["tfidf"]
     mean = {"model": 0.712, "majority": 0.4, "heads": 0.7}
-    lines = drawn(render.results(finished(test={"toy": row}, mean=mean)))
+    test = {"toy": row, "other": score_row()}
+    lines = drawn(render.results(finished(test=test, mean=mean)))
 
     for name in ("toy", "mean"):
         assert figures.UNKNOWN in next(line for line in lines if line.startswith(name))

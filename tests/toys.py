@@ -42,7 +42,7 @@ class ToyBackboneOptions(BackboneOptions):
         return toy_shape(module.width, len(module.layers))
 
 
-def toy_shape(width: int, layers: int) -> BackboneShape:
+def toy_shape(width: int, layers: int, *, causal: bool = False) -> BackboneShape:
     """Return the shape of the toy encoder; its FFN needs two modules, as BERT's does."""
 
     def layer(i: int) -> Layer:
@@ -54,14 +54,15 @@ def toy_shape(width: int, layers: int) -> BackboneShape:
             projections=projections,
         )
 
-    return BackboneShape("toy", width, tuple(layer(i) for i in range(layers)), causal=False)
+    return BackboneShape("toy", width, tuple(layer(i) for i in range(layers)), causal)
 
 
 class ToyLayer(nn.Module):
     """Attention and an FFN, with the residual stream of a pre-norm encoder."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, causal: bool) -> None:
         super().__init__()
+        self.causal = causal
         self.q, self.k, self.v, self.o = (nn.Linear(width, width) for _ in range(4))
         self.up, self.down = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
 
@@ -69,6 +70,8 @@ class ToyLayer(nn.Module):
         """Return ``[b, t, d]``."""
         scores = self.q(x) @ self.k(x).mT / math.sqrt(x.shape[-1])
         scores = scores.masked_fill(~mask[:, None, :], -1e4)
+        if self.causal:
+            scores = scores + torch.full_like(scores, -1e5).triu(1)
         x = x + self.o(scores.softmax(-1) @ self.v(x))
         update: Tensor = self.down(torch.tanh(self.up(x)))
         return x + update
@@ -77,11 +80,11 @@ class ToyLayer(nn.Module):
 class ToyEncoder(nn.Module):
     """Embeds word ids and runs the layers, checkpointed where asked to."""
 
-    def __init__(self, width: int, layers: int) -> None:
+    def __init__(self, width: int, layers: int, *, causal: bool = False) -> None:
         super().__init__()
         self.width = width
         self.embed = nn.Embedding(WORDS, width)
-        self.layers = nn.ModuleList(ToyLayer(width) for _ in range(layers))
+        self.layers = nn.ModuleList(ToyLayer(width, causal=causal) for _ in range(layers))
         self.context_fn: Callable[[], Contexts] | None = None
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:

@@ -168,7 +168,11 @@ def _show_results(folder: str, finished: Event, *, quiet: bool) -> None:
     if quiet:
         typer.echo(render.mean(finished))
         return
-    render.console().print(render.results(finished))
+    screen = render.console()
+    screen.print(render.results(finished))
+    if (answers := render.answers(finished)) is not None:
+        screen.print()
+        screen.print(answers)
     run = shlex.quote(folder)
     typer.echo(f"\nThe run is in {folder}. Next:")
     typer.echo(f'  mtlora predict {run} "a text of your own"')

@@ -121,7 +121,7 @@ def _opening(started: Event) -> Iterator[Text]:
     yield from (Text(f"note: {notice}", "yellow") for notice in started.get("notices", ()))
     yield render.line("run folder", f"{started['folder']} on {started['device']}")
     yield render.parameters(started["parameters"])
-    yield render.line("tasks", f"{len(tasks)}: {', '.join(sizes)} texts")
+    yield render.line("tasks", f"{len(tasks)}: {', '.join(sizes)} examples")
     if cut:
-        yield render.line("truncated", f"{figures.amount(cut, 'training text')}, at max_length")
+        yield render.line("truncated", f"{figures.amount(cut, 'training example')}, at max_length")
     yield render.line("steps", f"{started['steps']:,}{resumed}")

@@ -20,7 +20,13 @@ from . import figures
 
 Row = Mapping[str, Any]
 
-COMPARED = {"majority": "majority", "tfidf": "TF-IDF", "heads": "heads\nonly", "model": "model"}
+COMPARED = {
+    "majority": "majority",
+    "tfidf": "TF-IDF",
+    "heads": "heads\nonly",
+    "untrained": "un-\ntrained",
+    "model": "model",
+}
 """What is compared for each task, and the headings of its columns."""
 
 OTHERS = 3
@@ -38,13 +44,32 @@ def console(*, stderr: bool = False) -> Console:
 
 def results(finished: Row) -> Table:
     """Return the table at the end of a run: each task's test score beside its baselines."""
-    table = _table("task", "metric", numbers=(*COMPARED.values(), "95 % interval"))
-    for name, row in finished["test"].items():
-        scores = _compared({**row, "model": row["value"]})
+    rows = {name: {**row, "model": row["value"]} for name, row in finished["test"].items()}
+    columns = [column for column in COMPARED if any(column in row for row in rows.values())]
+    headings = [COMPARED[column] for column in columns]
+    table = _table("task", "metric", numbers=(*headings, "95 % interval"))
+    for name, row in rows.items():
         interval = figures.interval(row["low"], row["high"])
-        table.add_row(Text(name), _metric(row), *scores, interval)
+        table.add_row(Text(name), _metric(row), *_compared(row, columns), interval)
     table.add_section()
-    table.add_row("mean", "", *_compared(finished["mean"]), "", style="bold")
+    table.add_row("mean", "", *_compared(finished["mean"], columns), "", style="bold")
+    return table
+
+
+def answers(finished: Row) -> Table | None:
+    """Return how causal tasks were answered before and after training, by every metric.
+
+    None where no task is causal.
+    """
+    rows = {name: row for name, row in finished["test"].items() if "before" in row}
+    if not rows:
+        return None
+    names = list(next(iter(rows.values()))["metrics"])
+    table = _table("task", numbers=[f"{name}\nbefore → after" for name in names])
+    for name, row in rows.items():
+        before, after = row["before"], row["metrics"]
+        cells = [f"{figures.score(before[n])} → {figures.score(after[n])}" for n in names]
+        table.add_row(Text(name), *cells)
     return table
 
 
@@ -52,11 +77,16 @@ def mean(finished: Row) -> str:
     """Return the mean over tasks in one line, the model's first."""
     values = finished["mean"]
     others = [
-        f"{' '.join(heading.split())} {figures.score(values.get(name))}"
+        f"{_in_line(heading)} {figures.score(values[name])}"
         for name, heading in reversed(COMPARED.items())
-        if name != "model"
+        if name != "model" and name in values
     ]
-    return f"mean {figures.score(values['model'])} ({', '.join(others)})"
+    beside = f" ({', '.join(others)})" if others else ""
+    return f"mean {figures.score(values['model'])}{beside}"
+
+
+def _in_line(heading: str) -> str:
+    return " ".join(heading.replace("-\n", "").split())
 
 
 def scores(evaluated: Row) -> Table:
@@ -133,7 +163,8 @@ def predictions(rows: Sequence[Row]) -> Table:
             continue
         answer = Text(row["label"], "bold")
         others = Text(_others(row), FAINT)
-        table.add_row(Text(row["task"]), answer, f"{row['probability']:.2f}", others)
+        probability = "" if row["probability"] is None else f"{row['probability']:.2f}"
+        table.add_row(Text(row["task"]), answer, probability, others)
     return table
 
 
@@ -157,9 +188,9 @@ def _table(*texts: str, numbers: Sequence[str] = ()) -> Table:
     return table
 
 
-def _compared(values: Row) -> list[Text]:
-    found = {name: figures.score(values.get(name)) for name in COMPARED}
-    known = [value for name in COMPARED if (value := values.get(name)) is not None]
+def _compared(values: Row, columns: Sequence[str]) -> list[Text]:
+    found = {name: figures.score(values.get(name)) for name in columns}
+    known = [value for name in columns if (value := values.get(name)) is not None]
     best = figures.score(max(known, default=None))
     # What looks equal at three decimals is marked as equal.
     return [Text(text, BEST if text == best and known else "") for text in found.values()]

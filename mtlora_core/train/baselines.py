@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,7 +29,7 @@ from ..errors import MtloraError, RunFolderError, TrainingError
 from ..inputs import Input
 from ..interfaces import Backbone, Encoded
 from ..tasks import SPLITS, Example, Split, Task, TaskData
-from .metrics import primary, score
+from .metrics import matches, primary, score
 
 Array = NDArray[Any]
 Features = Mapping[Split, Array]
@@ -53,11 +55,13 @@ class Baseline:
     """What one task reaches without adapters, in its primary metric on test; higher is better."""
 
     majority: float
-    """Always the most frequent class of train; the mean label for regression."""
-    tfidf: float
-    """A linear model on TF-IDF of words and pairs of words."""
-    heads: float
-    """A linear model on the frozen backbone's features: training without adapters, to the end."""
+    """Always the most frequent class or answer of train; the mean label for regression."""
+    tfidf: float | None
+    """A linear model on TF-IDF of words and pairs of words; None where the inputs are no texts,
+    or the answers."""
+    heads: float | None
+    """A linear model on the frozen backbone's features: training without adapters, to the end.
+    None where the answers are texts."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,8 @@ def baselines(
     Raises:
         TrainingError: a fit did not converge.
     """
+    texts = {each.task.name: _said(each) for each in data if each.task.objective == "causal"}
+    data = [each for each in data if each.task.name not in texts]
     prints = [each.fingerprint() for each in data]
 
     def features() -> dict[str, Array]:
@@ -108,20 +114,39 @@ def baselines(
         scores = {}
         for each in data:
             own = {split: rows[f"{each.task.name}/{split}"] for split in SPLITS}
-            scores[each.task.name] = np.array(astuple(_baseline(each, own)))
+            scores[each.task.name] = np.array(_baseline(each, own))
         return scores
 
     # Another release of scikit-learn may stop at another point of a flat optimum.
-    scores = cached(_digest("scores", version("scikit-learn"), backbone_key, *prints), fitted)
-    return {each.task.name: Baseline(*map(float, scores[each.task.name])) for each in data}
+    key = _digest("scores", version("scikit-learn"), backbone_key, *prints)
+    scores = cached(key, fitted) if data else {}
+    return texts | {name: _read(*row.tolist()) for name, row in scores.items()}
 
 
-def _baseline(data: TaskData, features: Features) -> Baseline:
+def _read(majority: float, tfidf: float, heads: float) -> Baseline:
+    return Baseline(majority, None if math.isnan(tfidf) else tfidf, heads)
+
+
+def _said(data: TaskData) -> Baseline:
+    """Score the answer that is most frequent in train, whatever is asked."""
+    answer, _ = Counter(str(example.label) for example in data.train).most_common(1)[0]
+    how = "contains" if data.task.metric == "contains" else "exact-match"
+    right = [matches(answer, str(example.label))[how] for example in data.test]
+    return Baseline(float(np.mean(right)), None, None)
+
+
+def _is_of_texts(data: TaskData) -> bool:
+    return isinstance(data.train[0].input, str | tuple)
+
+
+def _baseline(data: TaskData, features: Features) -> tuple[float, float, float]:
+    """Return the fields of :class:`Baseline`, not a number for None."""
     from threadpoolctl import threadpool_limits
 
     # The matrices are small: more threads wait for each other longer than they work.
     with threadpool_limits(1):
-        return Baseline(majority(data), tfidf(data).score, heads_only(data, features).score)
+        words = tfidf(data).score if _is_of_texts(data) else math.nan
+        return majority(data), words, heads_only(data, features).score
 
 
 # The three columns.

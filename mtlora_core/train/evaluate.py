@@ -8,35 +8,39 @@ from typing import Any
 import numpy as np
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from numpy.typing import NDArray
 
 from ..model import MultiTaskModel
+from ..recipe import EvaluateOptions
 from ..tasks import Split, Task, TaskData
-from .corpus import Corpus
-from .metrics import interval, primary, score
-from .objectives import predictions
+from .corpus import Corpus, Pick
+from .judging import Judgement, judged
+from .metrics import interval, primary, score, wilson
 
-BATCH_SIZE = 64
-"""Examples of one forward without gradients."""
+Columns = Mapping[str, NDArray[Any]]
+"""What is known of a task's answers, ``[n]`` each, by the names of :data:`Judgement`."""
 
 
-def answers(model: MultiTaskModel, corpus: Corpus, accelerator: Accelerator) -> list[np.ndarray]:
-    """Return each task's predictions ``[n]``: class indices, or numbers for regression.
+def judgements(
+    model: MultiTaskModel, corpus: Corpus, accelerator: Accelerator, *, selecting: bool = False
+) -> list[Columns]:
+    """Answer every example of every task; return what is known of the answers, by task.
 
     The examples are shared out over the processes, and every process gets all the answers.
+
+    Args:
+        model: On the accelerator's device.
+        corpus: The examples.
+        accelerator: Shares the examples out.
+        selecting: Whether only what selects a step is wanted, and not every metric.
     """
-    picks = [(t, i) for t, rows in enumerate(corpus.encoded) for i in range(len(rows))]
+    picks = [Pick(t, i) for t, rows in enumerate(corpus.encoded) for i in range(len(rows))]
     own = picks[accelerator.process_index :: accelerator.num_processes]
     with accelerator.autocast():
-        outputs = model.outputs(
-            [corpus.encoded[t][i] for t, i in own], [t for t, _ in own], BATCH_SIZE
-        )
-    given = [
-        predictions(corpus.tasks[t], output[None]).item()
-        for (t, _), output in zip(own, outputs, strict=True)
-    ]
+        given = judged(model, corpus, own, selecting=selecting)
     gathered = dict(_gather([*zip(own, given, strict=True)], accelerator))
     return [
-        np.array([gathered[t, i] for i in range(len(rows))])
+        _columns([gathered[Pick(t, i)] for i in range(len(rows))])
         for t, rows in enumerate(corpus.encoded)
     ]
 
@@ -44,11 +48,9 @@ def answers(model: MultiTaskModel, corpus: Corpus, accelerator: Accelerator) -> 
 def score_split(
     model: MultiTaskModel, corpus: Corpus, accelerator: Accelerator
 ) -> dict[str, dict[str, float]]:
-    """Return every metric of every task's objective, by task."""
-    return {
-        corpus.tasks[t].name: score(corpus.tasks[t], answer, labels_of(corpus, t))
-        for t, answer in enumerate(answers(model, corpus, accelerator))
-    }
+    """Return what selects a step: the metrics of every task's objective, by task."""
+    found = judgements(model, corpus, accelerator, selecting=True)
+    return {corpus.tasks[t].name: _metrics(corpus, t, own) for t, own in enumerate(found)}
 
 
 def split_table(
@@ -69,32 +71,60 @@ def split_table(
     """
     corpus = Corpus(model.backbone, data, split)
     rows = {}
-    for t, answer in enumerate(answers(model, corpus, accelerator)):
-        task, labels = corpus.tasks[t], labels_of(corpus, t)
-        metrics = score(task, answer, labels)
-        low, high = interval(task, answer, labels, seed=seed)
+    for t, columns in enumerate(judgements(model, corpus, accelerator)):
+        task, metrics = corpus.tasks[t], _metrics(corpus, t, columns)
+        low, high = _interval(corpus, t, columns, seed)
         rows[task.name] = {
             "metric": task.metric,
             "value": primary(task, metrics),
             "low": low,
             "high": high,
-            "count": len(labels),
+            "count": len(corpus.examples[t]),
             "metrics": metrics,
         }
     return rows
 
 
-def labels_of(corpus: Corpus, task: int) -> np.ndarray:
-    """Return the labels ``[n]`` of a task's examples."""
-    return np.array([example.label for example in corpus.examples[task]])
+def mean_selected(
+    tasks: Sequence[Task], scores: Mapping[str, Mapping[str, float]], how: EvaluateOptions
+) -> float:
+    """Return the mean over tasks of what selects a step; higher is better.
+
+    That is the primary metric, or for causal tasks under ``select: loss`` the loss, negated.
+    """
+    return float(np.mean([_selected(task, scores[task.name], how) for task in tasks]))
 
 
-def mean_primary(tasks: Sequence[Task], scores: Mapping[str, Mapping[str, float]]) -> float:
-    """Return the mean over tasks of the primary metric; higher is better."""
-    return float(np.mean([primary(task, scores[task.name]) for task in tasks]))
+def _selected(task: Task, scores: Mapping[str, float], how: EvaluateOptions) -> float:
+    if task.objective == "causal" and how.select == "loss":
+        return -scores["loss"]
+    return primary(task, scores)
+
+
+def _metrics(corpus: Corpus, t: int, columns: Columns) -> dict[str, float]:
+    task = corpus.tasks[t]
+    if task.objective == "causal":
+        return {name: float(values.mean()) for name, values in columns.items()}
+    return score(task, columns["prediction"], _labels(corpus, t))
+
+
+def _interval(corpus: Corpus, t: int, columns: Columns, seed: int) -> tuple[float, float]:
+    task = corpus.tasks[t]
+    if task.objective == "causal":
+        right = columns[task.metric]
+        return wilson(int(right.sum()), len(right))
+    return interval(task, columns["prediction"], _labels(corpus, t), seed=seed)
+
+
+def _labels(corpus: Corpus, t: int) -> NDArray[Any]:
+    return np.array([example.label for example in corpus.examples[t]])
+
+
+def _columns(rows: Sequence[Judgement]) -> Columns:
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
 def _gather(
-    given: list[tuple[tuple[int, int], float]], accelerator: Accelerator
-) -> list[tuple[tuple[int, int], float]]:
+    given: list[tuple[Pick, Judgement]], accelerator: Accelerator
+) -> list[tuple[Pick, Judgement]]:
     return given if accelerator.num_processes == 1 else gather_object(given)

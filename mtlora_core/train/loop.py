@@ -10,7 +10,7 @@ from ..model import MultiTaskModel
 from ..recipe import TrainOptions
 from ..tasks import TaskData
 from .engine import make_accelerator
-from .evaluate import mean_primary, score_split
+from .evaluate import mean_selected, score_split
 from .session import Session, start
 from .step import take_step
 
@@ -64,7 +64,7 @@ def keep(session: Session) -> None:
 def _validate(session: Session) -> dict[str, Any]:
     begun, progress = perf_counter(), session.progress
     scores = score_split(session.model, session.validation, session.accelerator)
-    mean = mean_primary(session.model.tasks, scores)
+    mean = mean_selected(session.model.tasks, scores, session.model.answering)
     best = mean > progress.best_mean
     if best:
         progress.best_mean, progress.best_step, progress.waited = mean, progress.step, 0

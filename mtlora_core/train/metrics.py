@@ -54,18 +54,32 @@ def interval(task: Task, predictions: Array, labels: Array, *, seed: int) -> tup
     there is no more, both ends are the value itself.
     """
     if task.metric == "accuracy":
-        return _wilson(int(np.sum(predictions == labels)), len(labels))
+        return wilson(int(np.sum(predictions == labels)), len(labels))
     if len(labels) < 2:
         value = primary(task, score(task, predictions, labels))
         return value, value
     return _bootstrap(task, np.asarray(predictions), np.asarray(labels), seed)
 
 
-def _wilson(correct: int, count: int) -> tuple[float, float]:
+def wilson(correct: int, count: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of the share of ``correct`` out of ``count``."""
     from scipy.stats import binomtest
 
     ends = binomtest(correct, count).proportion_ci(CONFIDENCE, method="wilson")
     return float(ends.low), float(ends.high)
+
+
+def matches(answer: str, right: str) -> dict[str, float]:
+    """Return whether an answer is right, strictly and loosely.
+
+    ``exact-match``: it is the same text, but for spaces around either. ``contains``: the right
+    answer is somewhere in it, whatever the case, as the released evaluation of mtLoRA scores
+    BIG-Bench Hard: a list of everything passes, and so does "invalid" for "valid".
+    """
+    return {
+        "exact-match": float(answer.strip() == right.strip()),
+        "contains": float(right.strip().lower() in answer.lower()),
+    }
 
 
 def _bootstrap(task: Task, predictions: Array, labels: Array, seed: int) -> tuple[float, float]:
@@ -153,4 +167,4 @@ METRICS: Mapping[Objective, tuple[Metric, ...]] = {
     "classification": ("accuracy", "macro-f1", "mcc"),
     "regression": ("spearman", "mse"),
 }
-"""What can be measured, by objective."""
+"""What a head's answers are measured by, by objective."""

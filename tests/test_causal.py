@@ -1,0 +1,268 @@
+"""Causal tasks: learnt from their answers, and scored by choosing and by writing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import toy_language
+from toys import toy_recipe, toy_registry
+
+from mtlora_core import load, load_recipe, load_tasks, resolve, run
+from mtlora_core.compose import compose
+from mtlora_core.errors import CompositionError, DataError, RecipeError
+from mtlora_core.model import MultiTaskModel
+from mtlora_core.recipe import EvaluateOptions
+from mtlora_core.resolve import Plan
+from mtlora_core.tasks import Example, Task, TaskData
+from mtlora_core.train.baselines import baselines
+from mtlora_core.train.corpus import Corpus, Pick
+from mtlora_core.train.engine import make_accelerator
+from mtlora_core.train.evaluate import judgements, mean_selected, split_table
+from mtlora_core.train.metrics import matches
+from mtlora_core.train.objectives import example_losses
+
+REGISTRY = toy_registry(language=toy_language)
+
+
+def plan_of(tasks: dict[str, Any] | None = None, **changes: Any) -> Plan:
+    parts = {
+        "backbone": "toy-language",
+        "placement": {"use": "block", "at": ["attention", "ffn"]},
+        "experts": {"use": "hydra", "count": 4, "rank": 8, "alpha": 32},
+        "tasks": {"use": "repeat", **(tasks or {})},
+    }
+    return resolve(load_recipe(toy_recipe(**parts, **changes)), REGISTRY)
+
+
+def model_of(plan: Plan) -> tuple[MultiTaskModel, list[TaskData]]:
+    data = load_tasks(plan)
+    return compose(plan, data), data
+
+
+def trained(plan: Plan, folder: Path) -> list[dict[str, Any]]:
+    return [event for event in run(plan, folder, device="cpu") if event["event"] != "phase"]
+
+
+LEARNS = {"steps": 60, "batch_size": 16, "learning_rate": 0.03, "evaluate_every": 30}
+
+
+def test_the_loss_is_the_mean_over_the_answers_tokens_and_no_others() -> None:
+    model, data = model_of(plan_of())
+    corpus = Corpus(model.backbone, data, "train")
+    picks = [Pick(0, 0), Pick(0, 5)]
+    batch = corpus.batch(picks)
+
+    outputs = model.eval()(batch.inputs, batch.task_ids)["repeat"].outputs
+    losses = example_losses(data[0].task, outputs, batch.labels.float())
+
+    for pick, loss in zip(picks, losses, strict=True):
+        example = data[0].train[pick.row]
+        text = f"{example.input}{example.label}\0"
+        ids = torch.tensor([[toy_language.LETTERS.index(letter) for letter in text]])
+        language = model.language
+        with model.adapters.context.serving(torch.zeros(1, dtype=torch.long)):
+            hidden = language.module(ids, torch.ones_like(ids).bool())
+        shares = language.head(hidden)[0].log_softmax(-1)  # type: ignore[operator]
+        said = [shares[at - 1, ids[0, at]] for at in range(len(str(example.input)), len(text))]
+        assert loss.item() == pytest.approx(-torch.stack(said).mean().item(), abs=1e-5)
+
+
+def test_it_learns_to_answer_and_says_how_it_answered_before(tmp_path: Path) -> None:
+    plan = plan_of(train=LEARNS, evaluate={"by": ["generate", "options"], "max_new_tokens": 3})
+
+    finished = trained(plan, tmp_path / "run")[-1]
+
+    row = finished["test"]["repeat"]
+    assert row["metric"] == "exact-match"
+    assert row["metrics"].keys() == {"loss", "exact-match", "contains", "option-accuracy"}
+    assert row["value"] == row["metrics"]["exact-match"] > 0.9 > row["untrained"]
+    assert row["metrics"]["loss"] < row["before"]["loss"]
+    assert row["low"] <= row["value"] <= row["high"]
+    assert finished["mean"]["model"] == row["value"]
+    assert "tfidf" not in row
+    assert "heads" not in row
+    assert row["majority"] == pytest.approx(0.25, abs=0.3)
+
+
+def test_a_loaded_run_writes_the_same_answers(tmp_path: Path) -> None:
+    plan = plan_of(train=LEARNS, evaluate={"max_new_tokens": 3})
+    finished = trained(plan, tmp_path / "run")[-1]
+
+    model = load(tmp_path / "run", device="cpu", registry=REGISTRY)
+
+    test = load_tasks(plan)[0].test
+    answers = model.predict([example.input for example in test])
+    right = [a.label == example.label for a, example in zip(answers, test, strict=True)]
+    assert sum(right) / len(right) == finished["test"]["repeat"]["value"]
+    assert all(answer.probability is None for answer in answers)
+
+
+def test_an_answer_that_is_chosen_has_the_probability_of_each_option() -> None:
+    model, data = model_of(plan_of(evaluate={"by": ["options"]}))
+
+    answer = model.predict(["a b c="])[0]
+
+    scores = model.likelihoods(["a b c="], [data[0].task.labels], [0])[0]
+    assert answer.probabilities == pytest.approx(
+        dict(zip("abcd", scores.double().softmax(-1).tolist(), strict=True))
+    )
+    assert answer.label == "abcd"[int(scores.argmax())]
+
+
+def test_likelihoods_are_those_of_each_answer_alone() -> None:
+    model, _ = model_of(plan_of())
+
+    together = model.likelihoods(["a b c=", "d="], [["a", "bb"], ["c"]], [0, 0])
+
+    assert [len(each) for each in together] == [2, 1]
+    alone = [model.likelihoods([p], [[a]], [0])[0] for p, a in [("a b c=", "bb"), ("d=", "c")]]
+    torch.testing.assert_close(torch.stack([together[0][1], together[1][0]]), torch.cat(alone))
+
+
+def test_options_of_an_example_come_before_those_of_its_task() -> None:
+    model, data = model_of(plan_of(evaluate={"by": ["options"]}))
+    own = [replace(example, options=(str(example.label),)) for example in data[0].test]
+
+    rows = split_table(
+        model, [replace(data[0], test=own)], "test", make_accelerator(device="cpu"), 0
+    )
+
+    assert rows["repeat"]["value"] == 1
+
+
+def test_options_without_answers_to_choose_from_are_refused() -> None:
+    with pytest.raises(
+        DataError, match=r"evaluate.by names options, and train\[0\] has no answers"
+    ):
+        load_tasks(plan_of({"choices": False}, evaluate={"by": ["options"]}))
+
+
+def test_a_causal_task_needs_a_backbone_that_writes() -> None:
+    plan = resolve(load_recipe(toy_recipe(tasks="repeat")), REGISTRY)
+
+    with pytest.raises(CompositionError, match="'repeat' is causal, and backbone 'toy'"):
+        compose(plan)
+
+
+def test_causal_tasks_and_classes_are_learnt_together(tmp_path: Path) -> None:
+    plan = plan_of({"classes": True}, train=LEARNS, evaluate={"max_new_tokens": 3})
+
+    finished = trained(plan, tmp_path / "run")[-1]
+
+    metrics = {name: row["metric"] for name, row in finished["test"].items()}
+    assert metrics == {"repeat": "exact-match", "name": "accuracy"}
+    assert {"tfidf", "heads"} <= finished["test"]["name"].keys()
+    assert min(row["value"] for row in finished["test"].values()) > 0.6
+    assert finished["mean"].keys() == {"model", "majority"}
+
+
+@pytest.mark.parametrize("by", ["options", "generate"])
+def test_validation_computes_the_primary_score_and_the_loss_only(by: str) -> None:
+    other = {"options": "generate", "generate": "options"}[by]
+    model, data = model_of(plan_of(evaluate={"by": [by, other], "max_new_tokens": 2}))
+    corpus = Corpus(model.backbone, data, "validation")
+
+    columns = judgements(model, corpus, make_accelerator(device="cpu"), selecting=True)[0]
+
+    names = {"options": {"option-accuracy"}, "generate": {"exact-match", "contains"}}[by]
+    assert columns.keys() == {"loss"} | names
+
+
+def test_selecting_by_loss_writes_nothing_and_takes_the_lowest() -> None:
+    model, data = model_of(plan_of(evaluate={"select": "loss"}))
+    corpus = Corpus(model.backbone, data, "validation")
+
+    columns = judgements(model, corpus, make_accelerator(device="cpu"), selecting=True)[0]
+
+    assert columns.keys() == {"loss"}
+    tasks, how = [data[0].task], model.answering
+    better, worse = ({"repeat": {"loss": loss}} for loss in (0.5, 0.7))
+    assert mean_selected(tasks, better, how) > mean_selected(tasks, worse, how)
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "metric"),
+    [
+        ({}, "exact-match"),
+        ({"match": "contains"}, "contains"),
+        ({"by": ["options", "generate"]}, "option-accuracy"),
+    ],
+)
+def test_the_recipe_says_which_metric_is_primary(evaluate: dict[str, Any], metric: str) -> None:
+    assert load_tasks(plan_of(evaluate=evaluate))[0].task.metric == metric
+
+
+@pytest.mark.parametrize(
+    ("answer", "right", "exact", "contained"),
+    [
+        (" valid ", "valid", 1, 1),
+        ("invalid", "valid", 0, 1),
+        ("Valid", "valid", 0, 1),
+        ("no", "valid", 0, 0),
+    ],
+)
+def test_a_strict_match_is_not_fooled_by_what_contains_the_answer(
+    answer: str, right: str, exact: int, contained: int
+) -> None:
+    assert matches(answer, right) == {"exact-match": exact, "contains": contained}
+
+
+def test_the_options_max_new_tokens_and_stop_end_an_answer() -> None:
+    model, _ = model_of(plan_of(evaluate={"max_new_tokens": 5, "stop": []}))
+    rows = model.backbone.encode(["a b="])
+    whole = model.written(rows, [0])[0]
+    assert 1 < len(whole) <= 5
+
+    model.answering = EvaluateOptions(max_new_tokens=2, stop=())
+    assert model.written(rows, [0])[0] == whole[:2]
+    model.answering = EvaluateOptions(max_new_tokens=5, stop=(whole[1],))
+    assert model.written(rows, [0])[0] == whole.split(whole[1])[0]
+
+
+@pytest.mark.parametrize("by", [[], ["generate", "generate"], ["guess"]])
+def test_ways_to_answer_are_known_and_told_once(by: list[str]) -> None:
+    with pytest.raises(RecipeError, match=r"evaluate\.by"):
+        plan_of(evaluate={"by": by})
+
+
+def test_averaging_over_tokens_counts_a_long_answer_more() -> None:
+    model, data = model_of(plan_of(train={"loss": {"average": "tokens"}}))
+    rows = [Example("a=", "b"), Example("a=", "bbb")]
+    corpus = Corpus(model.backbone, [replace(data[0], train=rows)], "train")
+
+    batch = corpus.batch([Pick(0, 0), Pick(0, 1)], "tokens")
+
+    assert batch.units.tolist() == [2, 4]
+    assert corpus.batch([Pick(0, 0), Pick(0, 1)], "examples").units.tolist() == [1, 1]
+    outputs = model.eval()(batch.inputs, batch.task_ids)["repeat"].outputs
+    losses = example_losses(data[0].task, outputs, batch.labels.float())
+    assert (batch.units * losses).sum().item() == pytest.approx(-outputs.sum().item(), rel=1e-5)
+
+
+def test_a_run_resumed_equals_an_unbroken_one(tmp_path: Path) -> None:
+    plan = plan_of(train={**LEARNS, "steps": 20, "evaluate_every": 5}, evaluate={"select": "loss"})
+    unbroken = trained(plan, tmp_path / "whole")[-1]
+    broken = run(plan, tmp_path / "broken", device="cpu")
+    for event in broken:
+        if event["event"] == "step" and event["step"] == 8:
+            break
+    broken.close()  # type: ignore[attr-defined]
+
+    resumed = list(run(plan, tmp_path / "broken", device="cpu", resume=True))[-1]
+
+    assert resumed["test"] == unbroken["test"]
+
+
+def test_the_most_frequent_answer_is_the_baseline() -> None:
+    model, _ = model_of(plan_of())
+    rows = [Example("a=", "b"), Example("b=", "b"), Example("c=", "a")]
+    task = Task("repeat", "causal")
+
+    found = baselines(model.backbone, "key", [TaskData(task, rows, rows, rows)], model.device)
+
+    assert found["repeat"].majority == pytest.approx(2 / 3)
+    assert (found["repeat"].tfidf, found["repeat"].heads) == (None, None)
