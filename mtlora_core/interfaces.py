@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +67,11 @@ class SiteInput:
 class Router(nn.Module, ABC):
     """Weighs the experts of one site."""
 
+    task_indexed: ClassVar[frozenset[str]] = frozenset()
+    """Names of own parameters, or of ParameterLists of them, that belong to one task each: indexed
+    by the task on their first axis, so that a task's examples move its own entries only. Entries
+    behind those of the tasks belong to none."""
+
     @abstractmethod
     def forward(self, hidden: Tensor, context: TaskContext) -> Routing:
         """Return the experts' weights for ``hidden`` ``[b, t, d]``, per the declared unit.
@@ -84,6 +89,11 @@ class Router(nn.Module, ABC):
 
 class Experts(nn.Module, ABC):
     """The low-rank factors of one site."""
+
+    task_indexed: ClassVar[frozenset[str]] = frozenset()
+    """Names of own parameters, or of ParameterLists of them, that belong to one task each: indexed
+    by the task on their first axis, so that a task's examples move its own entries only. Entries
+    behind those of the tasks belong to none."""
 
     count: int
     """``e``, how many experts a router weighs."""
