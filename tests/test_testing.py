@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
@@ -134,6 +134,15 @@ def test_catches_a_router_that_says_it_learns_nothing() -> None:
         check_router(component_of("router", FaultyOptions, Gate, learned=False))
 
 
+class SharedByTaskGate(Gate):
+    task_indexed: ClassVar[frozenset[str]] = frozenset({"weight"})
+
+
+def test_catches_a_router_whose_tasks_share_what_it_calls_their_own() -> None:
+    with pytest.raises(AssertionError, match=r"task 1 move 'weight' of the tasks \[0, 1, 2, 3\]"):
+        check_router(component_of("router", FaultyOptions, SharedByTaskGate))
+
+
 # Experts
 
 
@@ -182,6 +191,28 @@ def test_sound_experts_pass() -> None:
 def test_catches_experts_that_break_their_contract(fault: str, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_experts(component_of("experts", FaultyOptions, Pair), {"fault": fault})
+
+
+class SharedByTask(Pair):
+    task_indexed: ClassVar[frozenset[str]] = frozenset({"down"})
+
+
+class NamelessByTask(Pair):
+    task_indexed: ClassVar[frozenset[str]] = frozenset({"elsewhere"})
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (SharedByTask, r"examples of task 1 move 'down' of the tasks \[0, 1, 2\]"),
+        (NamelessByTask, "task_indexed names 'elsewhere', which is neither"),
+    ],
+)
+def test_catches_experts_whose_tasks_share_what_they_call_their_own(
+    build: type[Pair], message: str
+) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_experts(component_of("experts", FaultyOptions, build))
 
 
 # Penalties

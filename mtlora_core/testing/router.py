@@ -18,6 +18,7 @@ from .samples import (
     BATCH,
     TASKS,
     TOKENS,
+    assert_moves_only_its_own,
     assert_same_state,
     batch_hidden,
     batch_mask,
@@ -42,8 +43,9 @@ def check_router(
     Its weights have the shape of the unit it declares, are finite, in float32 under autocast
     too, and sum to one if it says so; they depend neither on other rows nor on padding, nor,
     declared causal, on later tokens; it asks for the task exactly if it says so; learned, every
-    parameter gets a gradient; a forward changes nothing it keeps; the same seed makes the same
-    router, and the meta device one of the same shapes.
+    parameter gets a gradient; what it declares ``task_indexed`` is moved by its own task alone; a
+    forward changes nothing it keeps; the same seed makes the same router, and the meta device one
+    of the same shapes.
 
     Args:
         component: The router's description.
@@ -57,6 +59,7 @@ def check_router(
     _check_declarations(component, make, site)
     _check_causality(component, make, site)
     _check_gradients(make, site)
+    _check_task_indexed(make, site)
     _check_construction(make)
 
 
@@ -174,6 +177,16 @@ def _check_gradients(make: Make, site: Site) -> None:
         assert gradient is not None, f"parameter {name} gets no gradient"
         assert gradient.isfinite().all(), f"parameter {name} gets a gradient that is not finite"
         assert gradient.any(), f"parameter {name} gets a gradient of 0"
+
+
+def _check_task_indexed(make: Make, site: Site) -> None:
+    router = randomized(make())
+    if not router.task_indexed:
+        return
+    routing = _route(router, batch_hidden(site), torch.ones_like(batch_task_ids()))
+    weights = routing.weights[1] if routing.per == "task" else routing.weights
+    weights.square().sum().backward()
+    assert_moves_only_its_own(router, task=1)
 
 
 def _check_construction(make: Callable[..., Router]) -> None:

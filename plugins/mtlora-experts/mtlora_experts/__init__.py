@@ -24,6 +24,20 @@ def mtlora_components() -> list[Component]:
         ),
         Component(
             kind="experts",
+            name="per-task",
+            options="mtlora_experts.options:PerTaskOptions",
+            build="mtlora_experts.per_task:PerTask",
+            summary="a pair of low-rank factors for every task, none of it shared",
+            paper="arXiv:2106.09685",
+            capabilities={
+                "mixes": (),
+                "mergeable": True,
+                "needs_base": False,
+                "needs_task": True,
+            },
+        ),
+        Component(
+            kind="experts",
             name="dora",
             options="mtlora_experts.options:DoraOptions",
             build="mtlora_experts.dora:Dora",

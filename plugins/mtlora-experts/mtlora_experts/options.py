@@ -51,6 +51,10 @@ class HydraOptions(Options):
         return rank_problems(self.rank, sites)
 
 
+class PerTaskOptions(LoraOptions):
+    """Options of the ``per-task`` experts: those of ``lora``, the same for every task."""
+
+
 class DoraOptions(LoraOptions):
     """Options of the ``dora`` experts: those of ``lora``."""
 
