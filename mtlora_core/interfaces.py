@@ -35,6 +35,9 @@ class Routing:
     per: Per
     mask: Tensor | None = None
     """``[b, t]``, true for real tokens; filled in by the model, None where all are real."""
+    dense: Tensor | None = None
+    """What a sparse router chose from: the weights, of the same shape and summing to one, that it
+    would give if it kept every expert. None where ``weights`` keep them all."""
 
     def load(self) -> Tensor:
         """Return the mean weight of each expert over real tokens (and groups) as ``[e]``.
@@ -48,6 +51,26 @@ class Routing:
             real = self.mask.to(per_token.dtype)
             return torch.einsum("bte,bt->e", per_token, real) / real.sum().clamp(min=1)
         return self.weights.float().reshape(-1, self.weights.shape[-1]).mean(0)
+
+    def kept(self) -> Tensor:
+        """Return the share of real tokens (and groups) that keep each expert, as ``[e]``.
+
+        All ones unless the router is sparse. No gradient.
+        """
+        kept = (self.weights.detach() != 0).float()
+        return Routing(kept, self.per, self.mask).load()
+
+
+@dataclass(frozen=True)
+class StepRouting:
+    """What the routing of one site came to in one optimizer step, over all processes."""
+
+    load: Tensor
+    """``[e]``, mean weight of each expert over the step's real tokens."""
+    kept: Tensor
+    """``[e]``, share of the step's real tokens that keep each expert; see :meth:`Routing.kept`."""
+    entropy: float
+    """Mean entropy of a unit's weights over ``ln e``."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +102,8 @@ class Router(nn.Module, ABC):
         Must not change buffers: under activation checkpointing it runs twice.
         """
 
-    def after_step(self, load: Tensor) -> None:
-        """Learn from a finished optimizer step.
-
-        Args:
-            load: ``[e]``, mean weight of each expert over the step's real tokens, all processes.
-        """
+    def after_step(self, routing: StepRouting) -> None:
+        """Learn from a finished optimizer step: the only place where buffers may change."""
 
 
 class Experts(nn.Module, ABC):
@@ -261,4 +280,5 @@ __all__ = [
     "Router",
     "Routing",
     "SiteInput",
+    "StepRouting",
 ]

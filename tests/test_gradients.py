@@ -1,13 +1,19 @@
-"""Sums of gradients over processes."""
+"""Sums over processes: of gradients, and of what routers did."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
+from toys import toy_recipe, toy_registry
 
+from mtlora_core.compose import compose
+from mtlora_core.recipe import load_recipe
+from mtlora_core.resolve import resolve
 from mtlora_core.train.gradients import sum_gradients
+from mtlora_core.train.statistics import RoutingStatistics
 
 
 class OneOfTwo:
@@ -63,3 +69,21 @@ def test_a_single_process_keeps_its_gradients() -> None:
     assert used.grad is not None
     assert used.grad.tolist() == [1, 2]
     assert unused.grad is None
+
+
+def test_a_process_that_a_small_step_left_idle_still_sums_the_routing() -> None:
+    plan = resolve(load_recipe(toy_recipe()), toy_registry())
+    adapters = compose(plan).adapters
+    count = next(iter(adapters)).experts.count
+    seen = torch.tensor([0.75, 0.25, 0.0, 0.0, 1.0, 0.5, 0.0, 0.0, 0.3, 1.0]) * 10
+    both: Any = OneOfTwo(torch.cat([seen] * len(adapters.sites)))
+
+    statistics = RoutingStatistics(adapters).finish(both)
+
+    assert count == 4
+    assert statistics.keys() == adapters.sites.keys()
+    for each in statistics.values():
+        assert each.load.tolist() == [0.75, 0.25, 0.0, 0.0]
+        assert each.kept.tolist() == [1.0, 0.5, 0.0, 0.0]
+        assert each.entropy == pytest.approx(0.3)
+    assert RoutingStatistics(adapters, observed=False).finish(both) == {}
