@@ -134,6 +134,11 @@ def test_catches_a_router_that_says_it_learns_nothing() -> None:
         check_router(component_of("router", FaultyOptions, Gate, learned=False))
 
 
+def test_catches_a_sparse_router_that_hides_what_it_chose_from() -> None:
+    with pytest.raises(AssertionError, match=r"declared sparse: True, yet says .*: False"):
+        check_router(component_of("router", FaultyOptions, Gate, sparse=True))
+
+
 class SharedByTaskGate(Gate):
     task_indexed: ClassVar[frozenset[str]] = frozenset({"weight"})
 
@@ -242,6 +247,12 @@ class Size:
 
 def test_a_sound_penalty_passes() -> None:
     check_penalty(component_of("regularizer", FaultyPenaltyOptions, Size))
+
+
+@pytest.mark.parametrize("other", ["routing", "selection"])
+def test_catches_a_penalty_that_reads_something_else_than_it_says(other: str) -> None:
+    with pytest.raises(AssertionError, match=f"declared to penalize {other}, which get no"):
+        check_penalty(component_of("regularizer", FaultyPenaltyOptions, Size, penalizes=other))
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,7 @@ def mtlora_components() -> list[Component]:
                 # Under weights that follow the tokens the update is no matrix.
                 "mergeable": False,
                 "needs_base": False,
+                "start_equal": True,
             },
         ),
         Component(
@@ -79,6 +80,7 @@ def mtlora_components() -> list[Component]:
                 "mixes": ANY_UNIT,
                 "mergeable": False,
                 "needs_base": False,
+                "start_equal": False,
             },
         ),
         Component(
@@ -94,6 +96,21 @@ def mtlora_components() -> list[Component]:
                 "mergeable": False,
                 "needs_base": False,
                 "needs_task": True,
+                "start_equal": True,
+            },
+        ),
+        Component(
+            kind="experts",
+            name="rank-one",
+            options="mtlora_experts.options:RankOneOptions",
+            build="mtlora_experts.rank_one:RankOne",
+            summary="many pairs of factors of rank one, each an expert of its own",
+            paper="arXiv:2501.15103",
+            capabilities={
+                "mixes": ANY_UNIT,
+                "mergeable": False,
+                "needs_base": False,
+                "start_equal": False,
             },
         ),
     ]
