@@ -264,6 +264,24 @@ def test_routers_learn_the_load_of_the_whole_step_s_real_tokens() -> None:
     assert step.kept.tolist() == pytest.approx([behind_the_first, 1, *[behind_the_first] * 2])
 
 
+def test_what_routers_learn_is_the_same_however_many_forwards_share_a_step() -> None:
+    parts: dict[str, Any] = {
+        "experts": {"use": "rank-one", "count": 8, "dropout": 0},
+        "router": {"use": "rank-top-k", "k": 2, "rate": 0.25},
+        "regularizers": [],
+    }
+    whole, split = (
+        state_after({"steps": 1, "batch_size": EVERYTHING, "accumulate": count}, **parts)
+        for count in (1, 4)
+    )
+
+    biases = [name for name in whole if name.endswith("router.bias")]
+    assert len(biases) == 2
+    for name in biases:
+        assert set(whole[name].abs().tolist()) == {0.25}, "up or down, at every step"
+        assert torch.equal(whole[name], split[name])
+
+
 def test_penalties_count_once_however_many_forwards_share_a_step() -> None:
     # Heavy, and after a first step, since B = 0 has no penalty.
     parts: dict[str, Any] = {
