@@ -40,7 +40,7 @@ class Adapter(nn.Module):
         """
         if not torch.is_autocast_enabled(hidden.device.type):
             # A backbone in bfloat16 keeps its dtype, the adapters keep float32.
-            hidden = hidden.to(self.experts.up_factors.dtype)
+            hidden = hidden.to(next(self.experts.parameters()).dtype)
         routing = None
         if self.router is not None:
             routing = replace(self.router(hidden, context), mask=context.mask_for(hidden))

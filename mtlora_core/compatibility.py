@@ -27,6 +27,12 @@ def looks_ahead(router: Component) -> bool:
     return not router.capabilities.get("causal", sees_no_tokens)
 
 
+def one_in_disguise(experts: Component, router: Component) -> bool:
+    """Whether the experts' sum is always that of one: no unit has weights of its own, ever."""
+    fixed = not router.capabilities.get("learned", True)
+    return bool(mixed(experts)) and fixed and router.capabilities.get("per") == "model"
+
+
 @dataclass(frozen=True)
 class Parts:
     """The parts of a recipe, as far as they are known, and what could stand in for them."""
@@ -70,13 +76,16 @@ class Parts:
         experts, router = self.experts, self.router
         if experts is None or router is None or router.capabilities.get("learned", True):
             return
-        if mixed(experts) and router.capabilities.get("per") == "model":
-            # Weights that never change can be folded into B: the sum is that of one expert, and
-            # experts that share A and start with B = 0 even stay equal for ever.
+        if one_in_disguise(experts, router):
+            how = (
+                "they start equal, and nothing tells them apart"
+                if experts.capabilities.get("start_equal", False)
+                else "their factors are those of one, side by side"
+            )
             yield (
                 ("router",),
                 f"{router.name!r} gives every expert of {experts.name!r} a fixed weight, so "
-                "together they are one expert in disguise, good for a baseline only",
+                f"together they are one expert in disguise ({how}), good for a baseline only",
             )
         for keys, part in self.found.items():
             if part.capabilities.get("penalizes") == "routing":
@@ -121,8 +130,13 @@ class Parts:
 
     def _penalty_problem(self, part: Component) -> str | None:
         penalizes = part.capabilities.get("penalizes")
-        if penalizes == "routing" and not self.routed:
+        if penalizes in ("routing", "selection") and not self.routed:
             return f"{part.name!r} penalizes routing, and the recipe has no router; leave it out"
+        if penalizes == "selection" and self.router and not _sparse(self.router):
+            return (
+                f"{part.name!r} evens out which experts a router keeps, and {self.router.name!r} "
+                f"keeps all; leave it out, or {self._routers(sparse=True)}"
+            )
         if penalizes == "weights" and self.experts and not mixed(self.experts):
             return (
                 f"{part.name!r} keeps experts apart, and {self.experts.name!r} have nothing to "
@@ -130,7 +144,7 @@ class Parts:
             )
         return None
 
-    def _routers(self) -> str:
+    def _routers(self, *, sparse: bool = False) -> str:
         units = mixed(self.experts) if self.experts else ()
         return _write(
             "router",
@@ -140,12 +154,17 @@ class Parts:
                 if each.kind == "router"
                 and each.capabilities.get("per") in units
                 and not (self.causal and looks_ahead(each))
+                and (_sparse(each) or not sparse)
             ],
         )
 
     def _mixing(self) -> str:
         mixing = [each.name for each in self.installed if each.kind == "experts" and mixed(each)]
         return _write("experts", mixing)
+
+
+def _sparse(router: Component) -> bool:
+    return bool(router.capabilities.get("sparse", False))
 
 
 def _write(kind: str, names: Sequence[str]) -> str:

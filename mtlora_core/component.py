@@ -20,8 +20,21 @@ API = 1
 """The contract's version; a component of another is refused."""
 
 CAPABILITIES: Mapping[Kind, Mapping[str, type | tuple[type, ...]]] = {
-    "router": {"per": str, "needs_task": bool, "normalized": bool, "causal": bool, "learned": bool},
-    "experts": {"mixes": tuple, "mergeable": bool, "needs_base": bool, "needs_task": bool},
+    "router": {
+        "per": str,
+        "needs_task": bool,
+        "normalized": bool,
+        "causal": bool,
+        "learned": bool,
+        "sparse": bool,
+    },
+    "experts": {
+        "mixes": tuple,
+        "mergeable": bool,
+        "needs_base": bool,
+        "needs_task": bool,
+        "start_equal": bool,
+    },
     "regularizer": {"penalizes": str, "transforms_gradients": bool},
     "placement": {"sites": tuple},
     "backbone": {"language": bool},
@@ -32,13 +45,16 @@ are told apart before anything is loaded.
 
 router
     ``per`` (a :data:`Per`), ``needs_task``, ``normalized`` (weights sum to one), ``causal``
-    (a token's weights never depend on later tokens), ``learned`` (has parameters).
+    (a token's weights never depend on later tokens), ``learned`` (has parameters), ``sparse``
+    (keeps only some experts, and says in ``Routing.dense`` what it chose from).
 experts
     ``mixes`` (the :data:`Per` values they serve; empty: they take no router), ``mergeable``
     (the update is a matrix that can be added to the weight), ``needs_base`` (reads the base
-    output or weight), ``needs_task`` (asks for the task of each example, whatever the router).
+    output or weight), ``needs_task`` (asks for the task of each example, whatever the router),
+    ``start_equal`` (fresh experts differ in nothing, so only their weights can tell them apart).
 regularizer
-    ``penalizes`` (``weights`` or ``routing``) or ``transforms_gradients``.
+    ``penalizes`` (``weights``, ``routing``, or ``selection``: which experts a sparse router
+    keeps) or ``transforms_gradients``.
 placement
     ``sites`` (of ``projection`` and ``block``).
 backbone

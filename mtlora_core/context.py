@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from threading import get_ident
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,13 @@ class Served:
     """``[b]``, indices into the model's tasks; None where nothing asks for the task."""
     mask: Tensor | None
     """``[b, t]``, true for real tokens; None where all are."""
+
+    @cached_property
+    def present(self) -> tuple[tuple[int, ...], Tensor]:
+        """The tasks of the examples, ascending, and the place of each example's among them."""
+        assert self.task_ids is not None
+        tasks, places = self.task_ids.unique(return_inverse=True)
+        return tuple(tasks.tolist()), places
 
 
 class TaskContext:
@@ -79,12 +87,20 @@ class TaskContext:
         Raises:
             CompositionError: no tasks were given, or the rows are no multiple of the examples.
         """
-        if self._served.task_ids is None:
-            raise CompositionError(
-                "a part asks for the task of each example, and none was given: call the model "
-                "inside `with context.serving(task_ids):`"
-            )
-        return _repeated(self._served.task_ids, hidden)
+        return _repeated(self._given(), hidden)
+
+    def present_tasks_for(self, hidden: Tensor) -> tuple[tuple[int, ...], Tensor]:
+        """Return which tasks are present, ascending, and each row's place among them as ``[b]``.
+
+        For parts that must leave the parameters of an absent task out of the graph. Asks the
+        device once for all sites.
+
+        Raises:
+            CompositionError: as :meth:`task_ids_for`.
+        """
+        self._given()
+        tasks, places = self._served.present
+        return tasks, _repeated(places, hidden)
 
     def mask_for(self, hidden: Tensor) -> Tensor | None:
         """Return ``[b, t]``, true where ``hidden`` is a real token, or None where all are.
@@ -131,6 +147,14 @@ class TaskContext:
         Pass this method as ``context_fn`` of :func:`torch.utils.checkpoint.checkpoint`.
         """
         return nullcontext(), _Replay(self, self._served)
+
+    def _given(self) -> Tensor:
+        if self._served.task_ids is None:
+            raise CompositionError(
+                "a part asks for the task of each example, and none was given: call the model "
+                "inside `with context.serving(task_ids):`"
+            )
+        return self._served.task_ids
 
     def _claim(self, name: str, fault: str) -> None:
         # setdefault is atomic, and unlike a lock a plain attribute survives copies and pickles.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,9 @@ class Routing:
     per: Per
     mask: Tensor | None = None
     """``[b, t]``, true for real tokens; filled in by the model, None where all are real."""
+    dense: Tensor | None = None
+    """What a sparse router chose from: the weights, of the same shape and summing to one, that it
+    would give if it kept every expert. None where ``weights`` keep them all."""
 
     def load(self) -> Tensor:
         """Return the mean weight of each expert over real tokens (and groups) as ``[e]``.
@@ -49,6 +52,26 @@ class Routing:
             real = self.mask.to(per_token.dtype)
             return torch.einsum("bte,bt->e", per_token, real) / real.sum().clamp(min=1)
         return self.weights.float().reshape(-1, self.weights.shape[-1]).mean(0)
+
+    def kept(self) -> Tensor:
+        """Return the share of real tokens (and groups) that keep each expert, as ``[e]``.
+
+        All ones unless the router is sparse. No gradient.
+        """
+        kept = (self.weights.detach() != 0).float()
+        return Routing(kept, self.per, self.mask).load()
+
+
+@dataclass(frozen=True)
+class StepRouting:
+    """What the routing of one site came to in one optimizer step, over all processes."""
+
+    load: Tensor
+    """``[e]``, mean weight of each expert over the step's real tokens."""
+    kept: Tensor
+    """``[e]``, share of the step's real tokens that keep each expert; see :meth:`Routing.kept`."""
+    entropy: float
+    """Mean entropy of a unit's weights over ``ln e``."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +91,11 @@ class SiteInput:
 class Router(nn.Module, ABC):
     """Weighs the experts of one site."""
 
+    task_indexed: ClassVar[frozenset[str]] = frozenset()
+    """Names of own parameters, or of ParameterLists of them, that belong to one task each: indexed
+    by the task on their first axis, so that a task's examples move its own entries only. Entries
+    behind those of the tasks belong to none."""
+
     @abstractmethod
     def forward(self, hidden: Tensor, context: TaskContext) -> Routing:
         """Return the experts' weights for ``hidden`` ``[b, t, d]``, per the declared unit.
@@ -75,16 +103,17 @@ class Router(nn.Module, ABC):
         Must not change buffers: under activation checkpointing it runs twice.
         """
 
-    def after_step(self, load: Tensor) -> None:
-        """Learn from a finished optimizer step.
-
-        Args:
-            load: ``[e]``, mean weight of each expert over the step's real tokens, all processes.
-        """
+    def after_step(self, routing: StepRouting) -> None:
+        """Learn from a finished optimizer step: the only place where buffers may change."""
 
 
 class Experts(nn.Module, ABC):
     """The low-rank factors of one site."""
+
+    task_indexed: ClassVar[frozenset[str]] = frozenset()
+    """Names of own parameters, or of ParameterLists of them, that belong to one task each: indexed
+    by the task on their first axis, so that a task's examples move its own entries only. Entries
+    behind those of the tasks belong to none."""
 
     count: int
     """``e``, how many experts a router weighs."""
@@ -328,4 +357,5 @@ __all__ = [
     "Router",
     "Routing",
     "SiteInput",
+    "StepRouting",
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, NonNegativeFloat
+from pydantic import BaseModel, BeforeValidator, ConfigDict, NonNegativeFloat, PositiveInt
 
 from .sites import BackboneShape, Site
 
@@ -50,6 +50,24 @@ class BackboneOptions(Options):
         Raises:
             CompositionError: the family is unknown.
         """
+
+
+class MixedOptions(Options):
+    """Base of the options of experts that a router weighs: says how many there are."""
+
+    count: PositiveInt
+    """Number e of experts."""
+
+
+class RouterOptions(Options):
+    """Base of a router's options."""
+
+    def count_problems(self, experts: int) -> Iterable[tuple[str, str]]:
+        """Yield ``(option, reason)`` for what cannot work over that many experts.
+
+        Called by ``resolve`` where the recipe's experts have :class:`MixedOptions`.
+        """
+        return ()
 
 
 class PenaltyOptions(Options):

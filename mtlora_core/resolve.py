@@ -10,7 +10,7 @@ from typing import Any
 from .compatibility import Parts
 from .component import load
 from .errors import CompositionError, MtloraError, PluginError, RecipeError
-from .options import BackboneOptions, Options, PenaltyOptions
+from .options import BackboneOptions, MixedOptions, Options, PenaltyOptions, RouterOptions
 from .plan import Bound, Plan
 from .recipe import PartSpec, Recipe, validated
 from .recipe.node import Keys
@@ -45,6 +45,7 @@ def resolve(recipe: Recipe, registry: Registry, module: Any = None, *, data: boo
     shape = _shape(bound.get(("backbone",)), module, report)
     sites = _sites(bound.get(("placement",)), shape, report)
     parts = _check_pairing(found, shape, registry, report)
+    _check_count(bound, report)
     if shape is not None and sites is not None:
         report.unfitting(parts.site_problems(sites))
         _check_options(checked, shape, sites, report)
@@ -247,6 +248,15 @@ def _check_pairing(
     report.unfitting(parts.problems())
     report.notices += [f"{report.recipe.where(*keys)}: {text}" for keys, text in parts.notices()]
     return parts
+
+
+def _check_count(bound: Mapping[Keys, Bound], report: _Report) -> None:
+    experts, router = bound.get(("experts",)), bound.get(("router",))
+    if experts is None or router is None or not isinstance(experts.options, MixedOptions):
+        return
+    if isinstance(router.options, RouterOptions):
+        problems = router.options.count_problems(experts.options.count)
+        report.unfitting((("router", option), reason) for option, reason in problems)
 
 
 def _check_options(

@@ -11,7 +11,14 @@ from mtlora_core.catalogue import Catalogue
 from mtlora_core.component import Component, Kind
 from mtlora_core.errors import CompositionError
 from mtlora_core.hookspecs import hookimpl
-from mtlora_core.options import BackboneOptions, Options, PenaltyOptions, RecipePath
+from mtlora_core.options import (
+    BackboneOptions,
+    MixedOptions,
+    Options,
+    PenaltyOptions,
+    RecipePath,
+    RouterOptions,
+)
 from mtlora_core.registry import Registry
 from mtlora_core.sites import BackboneShape, Block, Layer, Projection, Site
 
@@ -66,7 +73,7 @@ def place(options: SideOptions, shape: BackboneShape) -> list[Site]:
     ]
 
 
-class ManyOptions(Options):
+class ManyOptions(MixedOptions):
     """Experts that are mixed."""
 
     count: PositiveInt = 4
@@ -99,6 +106,17 @@ class GroupOptions(Options):
         """Yield groups that do not divide the width."""
         if shape.width % self.groups:
             yield "groups", f"{self.groups} does not divide {shape.width}"
+
+
+class FewOptions(RouterOptions):
+    """A router that keeps some experts."""
+
+    k: PositiveInt = 1
+
+    def count_problems(self, experts: int) -> Iterator[tuple[str, str]]:
+        """Yield a k over the number of experts."""
+        if self.k > experts:
+            yield "k", f"{self.k} of {experts} experts"
 
 
 class WeightOptions(PenaltyOptions):

@@ -42,6 +42,16 @@ def test_beams_have_the_task_of_their_example() -> None:
         assert context.task_ids_for(hidden(rows=6)).tolist() == [1, 1, 1, 0, 0, 0]
 
 
+def test_says_which_tasks_are_present_and_where_each_row_stands_among_them() -> None:
+    context = TaskContext(("first", "second", "third"))
+
+    with context.serving(torch.tensor([2, 0, 2])):
+        tasks, places = context.present_tasks_for(hidden(rows=6))
+
+    assert tasks == (0, 2)
+    assert places.tolist() == [1, 1, 0, 0, 1, 1]
+
+
 @pytest.mark.parametrize("rows", [1, 3])
 def test_rows_that_are_no_multiple_of_the_examples_are_an_error(rows: int) -> None:
     context = make_context()

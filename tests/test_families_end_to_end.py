@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from recipes import text_recipes
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from toys import toy_recipe, toy_registry
@@ -22,18 +23,21 @@ from toys import toy_recipe, toy_registry
 import mtlora_transformers
 from mtlora_core.adapters import Adapters
 from mtlora_core.component import Component
-from mtlora_core.compose import attach, compose
+from mtlora_core.compose import attach, compose, load_tasks
 from mtlora_core.context import TaskContext
 from mtlora_core.errors import CompositionError
 from mtlora_core.hookspecs import hookimpl
 from mtlora_core.inputs import Text
 from mtlora_core.interfaces import Inputs, Router, Routing
+from mtlora_core.load import load
 from mtlora_core.model import MultiTaskModel
 from mtlora_core.options import Options
 from mtlora_core.recipe import load_recipe
-from mtlora_core.resolve import resolve
+from mtlora_core.resolve import Plan, resolve
+from mtlora_core.runfolder import RunFolder
 from mtlora_core.sites import Site
 from mtlora_core.tasks import Task
+from mtlora_core.train import fit
 from mtlora_experts.dora import Dora
 from mtlora_transformers.families import FAMILIES
 from mtlora_transformers.library import transformers
@@ -50,6 +54,16 @@ METHODS: Mapping[str, dict[str, Any]] = {
         "router": "task-embedding",
     },
     "mtl-lora": {"experts": {"use": "mtl", "rank": 2, "dropout": 0}, "router": "task"},
+    "single-task": {"experts": {"use": "per-task", "rank": 2}, "router": None},
+    "smora": {
+        "experts": {"use": "rank-one", "count": 4, "dropout": 0},
+        "router": {"use": "rank-top-k", "k": 2},
+    },
+    "sparse": {
+        "experts": {**HYDRA, "count": 3},
+        "router": "top-k",
+        "regularizers": ["load-balancing"],
+    },
 }
 TASKS = ("first", "second")
 
@@ -343,6 +357,71 @@ def test_a_composed_model_starts_as_its_backbone_and_keeps_samples_apart(
     together = model.outputs(rows, [0, 1, 0])
     alone = [model.outputs([row], [task])[0] for row, task in zip(rows, [0, 1, 0], strict=True)]
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+
+
+# Every recipe of examples/
+
+
+@pytest.fixture(scope="module")
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny model of the family that the test names."""
+    return save_tiny(tmp_path_factory.mktemp("tiny"), request.param)
+
+
+decoders_and_an_encoder = pytest.mark.parametrize("tiny", ["bert", "gpt2", "llama"], indirect=True)
+recipes = pytest.mark.parametrize("path", text_recipes(), ids=lambda path: path.stem)
+
+
+def plan_over(path: Path, model: Path, *overrides: str) -> Plan:
+    """Return the plan of a recipe with another backbone, other tasks and few steps."""
+    changes = (f"backbone.model={model}", "backbone.max_length=16", "tasks.use=toy")
+    short = ("train.epochs=null", "train.steps=3", "train.batch_size=12")
+    return resolve(load_recipe(path, [*changes, *short, *overrides]), REGISTRY)
+
+
+def logits(model: MultiTaskModel) -> list[Tensor]:
+    rows = model.backbone.encode(["a b c d e f g", "h", ("i j", "k l m"), "n o p"])
+    return model.outputs(rows, [0, 2, 1, 0])
+
+
+def equal(one: Sequence[Tensor], other: Sequence[Tensor]) -> list[bool]:
+    return [torch.equal(a, b) for a, b in zip(one, other, strict=True)]
+
+
+@decoders_and_an_encoder
+@recipes
+def test_every_recipe_trains_and_is_the_same_when_it_was_saved_and_loaded(
+    path: Path, tiny: Path, tmp_path: Path
+) -> None:
+    plan = plan_over(path, tiny)
+    data = load_tasks(plan)
+    model = compose(plan, data)
+    fresh = logits(model)
+    events = list(fit(model, data, plan.recipe.train, device="cpu"))
+    trained = logits(model)
+    home = RunFolder(tmp_path / "run")
+    home.create(plan.to_json(), lock={})
+    home.write_adapter(model, plan.to_json())
+
+    loaded = load(home.path, registry=REGISTRY, device="cpu")
+
+    assert [event["event"] for event in events] == ["step"] * 3 + ["evaluated"]
+    assert not any(equal(trained, fresh))
+    assert all(equal(logits(loaded), trained))
+
+
+@recipes
+def test_every_recipe_adapts_blocks_or_says_why_it_cannot(path: Path, tmp_path: Path) -> None:
+    save_tiny(tmp_path, "llama")
+    experts = REGISTRY.get("experts", load_recipe(path).experts.use).component
+    blocks = "placement={use: block, at: [attention, ffn]}"
+
+    if experts.capabilities.get("needs_base"):
+        with pytest.raises(CompositionError, match=r"is a block, which has none; place adapters"):
+            plan_over(path, tmp_path, blocks)
+    else:
+        plan = plan_over(path, tmp_path, blocks)
+        assert len(logits(compose(plan, load_tasks(plan)))) == 4
 
 
 # Decoding

@@ -13,7 +13,7 @@ from toys import toy_recipe, toy_registry
 
 from mtlora_core.compose import compose, load_tasks
 from mtlora_core.errors import TrainingError
-from mtlora_core.interfaces import Router, Routing
+from mtlora_core.interfaces import Router, Routing, StepRouting
 from mtlora_core.model import MultiTaskModel
 from mtlora_core.recipe import load_recipe
 from mtlora_core.resolve import Plan, resolve
@@ -233,7 +233,7 @@ class Learner(Router):
 
     def __init__(self) -> None:
         super().__init__()
-        self.loads: list[Tensor] = []
+        self.steps: list[StepRouting] = []
 
     def forward(self, hidden: Tensor, context: object) -> Routing:
         """Weigh by position, so that real tokens and padding differ."""
@@ -241,9 +241,9 @@ class Learner(Router):
         weights = torch.stack([positions, 10 - positions, positions, positions], -1)
         return Routing(weights.expand(hidden.shape[0], -1, -1)[:, :, None] + 0.0, "token")
 
-    def after_step(self, load: Tensor) -> None:
-        """Keep the load."""
-        self.loads.append(load)
+    def after_step(self, routing: StepRouting) -> None:
+        """Keep what the step's routing came to."""
+        self.steps.append(routing)
 
 
 def test_routers_learn_the_load_of_the_whole_step_s_real_tokens() -> None:
@@ -258,8 +258,28 @@ def test_routers_learn_the_load_of_the_whole_step_s_real_tokens() -> None:
     texts = [example.input for each in data for example in each.train]
     lengths = [row.length for row in model.backbone.encode(texts)]
     position = sum(n * (n - 1) / 2 for n in lengths) / sum(lengths)
-    (load,) = learner.loads
-    assert load.tolist() == pytest.approx([position, 10 - position, position, position])
+    (step,) = learner.steps
+    assert step.load.tolist() == pytest.approx([position, 10 - position, position, position])
+    behind_the_first = 1 - len(lengths) / sum(lengths)
+    assert step.kept.tolist() == pytest.approx([behind_the_first, 1, *[behind_the_first] * 2])
+
+
+def test_what_routers_learn_is_the_same_however_many_forwards_share_a_step() -> None:
+    parts: dict[str, Any] = {
+        "experts": {"use": "rank-one", "count": 8, "dropout": 0},
+        "router": {"use": "rank-top-k", "k": 2, "rate": 0.25},
+        "regularizers": [],
+    }
+    whole, split = (
+        state_after({"steps": 1, "batch_size": EVERYTHING, "accumulate": count}, **parts)
+        for count in (1, 4)
+    )
+
+    biases = [name for name in whole if name.endswith("router.bias")]
+    assert len(biases) == 2
+    for name in biases:
+        assert set(whole[name].abs().tolist()) == {0.25}, "up or down, at every step"
+        assert torch.equal(whole[name], split[name])
 
 
 def test_penalties_count_once_however_many_forwards_share_a_step() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mtlora_core.component import Per
 from mtlora_core.context import TaskContext
-from mtlora_core.interfaces import Experts, Inputs, Router, Routing
+from mtlora_core.interfaces import Experts, Inputs, Router, Routing, StepRouting
 
 UNITS: tuple[Per, ...] = get_args(Per)
 LEADING: dict[Per, tuple[int, ...]] = {
@@ -75,6 +75,24 @@ def test_load_is_in_float32_for_weights_in_half_precision() -> None:
     assert half.load().dtype == torch.float32
 
 
+@pytest.mark.parametrize("per", UNITS)
+def test_a_dense_routing_keeps_every_expert_for_every_unit(per: Per) -> None:
+    assert make_routing(per).kept().tolist() == [1.0] * 5
+
+
+def test_kept_is_the_share_of_real_tokens_that_give_an_expert_any_weight() -> None:
+    mask = torch.tensor([[True, True, True, False], [True, False, False, False]])
+    weights = torch.zeros(2, 4, 1, 3, requires_grad=True)
+    with torch.no_grad():
+        weights[0, 0, 0, 0] = weights[1, 0, 0, 0] = weights[0, 1, 0, 1] = 0.3
+        weights[~mask] = 1.0
+
+    kept = Routing(weights, "token", mask).kept()
+
+    assert kept.tolist() == [0.5, 0.25, 0.0]
+    assert not kept.requires_grad
+
+
 def test_routing_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         make_routing().per = "token"  # type: ignore[misc]
@@ -92,7 +110,7 @@ def test_a_router_that_learns_nothing_from_a_step_need_not_say_so() -> None:
             return Routing(torch.full((2,), 0.5), "model")
 
     router = Even()
-    router.after_step(torch.tensor([0.9, 0.1]))
+    router.after_step(StepRouting(torch.tensor([0.9, 0.1]), torch.ones(2), 0.5))
 
     assert router(torch.zeros(1, 1, 1), TaskContext()).weights.tolist() == [0.5, 0.5]
 

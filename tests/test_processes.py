@@ -66,18 +66,35 @@ def test_a_run_killed_twice_and_resumed_equals_an_unbroken_one(tmp_path: Path) -
     assert all(torch.equal(whole[name], broken[name]) for name in whole)
 
 
+def finish_with_two(folder: Path, *words: str) -> None:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    subprocess.run([sys.executable, *launcher, str(SCRIPT), str(folder), *words], check=True)
+
+
 def test_two_processes_give_the_result_of_one(tmp_path: Path) -> None:
     finish(tmp_path / "one", "--exact")
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    subprocess.run(
-        [sys.executable, *launcher, str(SCRIPT), str(tmp_path / "two"), "--exact"], check=True
-    )
+    finish_with_two(tmp_path / "two", "--exact")
 
     one, two = steps_of(tmp_path / "one"), steps_of(tmp_path / "two")
     assert [record["tokens"] for record in one] == [record["tokens"] for record in two]
     for before, now in zip(one, two, strict=True):
         assert now["losses"] == pytest.approx(before["losses"], rel=1e-4)
         assert now["gradient_norm"] == pytest.approx(before["gradient_norm"], rel=1e-3)
+
+
+def test_a_task_that_no_process_saw_is_passed_over_as_on_one_process(tmp_path: Path) -> None:
+    finish(tmp_path / "one", "--per-task")
+    finish_with_two(tmp_path / "two", "--per-task")
+
+    one, two = (optimizer_steps(tmp_path / folder) for folder in ("one", "two"))
+    assert one == two
+    assert len(set(one.values())) == 3, "every task was seen equally often, so this shows nothing"
+
+
+def optimizer_steps(folder: Path) -> dict[str, float]:
+    """Return how often the optimizer moved each parameter."""
+    state = read(folder / "checkpoint" / "state.safetensors")[0]
+    return {name: value.item() for name, value in state.items() if name.endswith(".step")}
 
 
 def steps_of(folder: Path) -> list[dict[str, Any]]:

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from parts import (
+    FewOptions,
     FrozenOptions,
     ManyOptions,
     NoOptions,
     OneOptions,
     experts,
     part,
+    penalty,
     plugin,
     recipe_with,
     registry_of,
@@ -340,6 +342,49 @@ def test_equal_experts_under_a_fixed_router_are_allowed_with_a_warning() -> None
 
     assert disguise.startswith("router: 'fixed' gives every expert of 'many' a fixed weight")
     assert nothing_learned == "regularizers.1: 'even' penalizes routing, and 'fixed' learns none"
+
+
+@pytest.mark.parametrize(
+    ("start_equal", "how"),
+    [(True, "start equal, and nothing tells them apart"), (False, "side by side")],
+)
+def test_the_warning_says_how_the_experts_are_one(start_equal: bool, how: str) -> None:
+    many = plugin(experts("twins", OneOptions, "model", start_equal=start_equal))
+    recipe = recipe_with(experts="twins", router="fixed", regularizers=["apart"])
+
+    (notice,) = resolve(load_recipe(recipe), registry_of(many=many)).notices
+
+    assert how in notice
+
+
+SPARSE = plugin(router("few", "token", FewOptions, sparse=True), penalty("fair", "selection"))
+
+
+def test_a_penalty_on_the_choice_of_experts_asks_for_a_router_that_chooses() -> None:
+    (found,) = failure(plugins={"sparse": SPARSE}, router="each", regularizers=["fair"]).problems
+
+    assert found == (
+        "regularizers.0: 'fair' evens out which experts a router keeps, and 'each' keeps all; "
+        "leave it out, or write `router: few`"
+    )
+
+
+def test_a_penalty_on_the_choice_of_experts_asks_for_a_router() -> None:
+    parts: Any = {"experts": "one", "router": None, "regularizers": ["fair"]}
+
+    (found,) = failure(plugins={"sparse": SPARSE}, **parts).problems
+
+    assert found.endswith("'fair' penalizes routing, and the recipe has no router; leave it out")
+
+
+def test_a_sparse_router_s_choice_can_be_penalized_and_held_against_the_experts() -> None:
+    plugins: Any = {"sparse": SPARSE}
+    sparse = recipe_with(router={"use": "few", "k": 3}, regularizers=["fair"])
+
+    assert resolve(load_recipe(sparse), registry_of(**plugins)).notices == ()
+    error = failure(plugins=plugins, router={"use": "few", "k": 4}, regularizers=["fair"])
+    assert error.problems == ("router.k: 4 of 3 experts",)
+    assert isinstance(error, CompositionError)
 
 
 def test_an_unlearned_router_that_tells_units_apart_is_no_disguise() -> None:

@@ -111,6 +111,38 @@ def test_a_run_killed_at_any_step_and_resumed_equals_an_unbroken_one(
     assert lines(tmp_path / "whole") == lines(tmp_path / "broken")
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        # A bias that no gradient moves, and factors that most steps of two examples pass over.
+        {
+            "experts": {"use": "rank-one", "count": 8, "dropout": 0.1},
+            "router": {"use": "rank-top-k", "k": 2, "rate": 0.05},
+        },
+        {"experts": {"use": "per-task", "dropout": 0.1}, "router": None},
+    ],
+    ids=["bias", "per-task"],
+)
+def test_what_parts_keep_beside_their_weights_is_resumed_too(
+    tmp_path: Path, parts: dict[str, Any]
+) -> None:
+    train = {**TRAIN, "steps": 12, "batch_size": 2, "accumulate": 1}
+    changes: dict[str, Any] = {"train": train, "regularizers": [], **parts}
+    finished(tmp_path / "whole", **changes)
+    stop_after(run(plan_with(**changes), tmp_path / "broken", device="cpu"), 8)
+
+    resumed(tmp_path / "broken")
+
+    whole, broken = (
+        read(tmp_path / name / "checkpoint" / "state.safetensors")[0]
+        for name in ("whole", "broken")
+    )
+    assert whole.keys() == broken.keys()
+    assert all(torch.equal(whole[name], broken[name]) for name in whole)
+    biases = [value for name, value in whole.items() if name.endswith("router.bias")]
+    assert all(bias.any() for bias in biases)
+
+
 def test_loading_gives_the_same_answers_bit_for_bit(tmp_path: Path) -> None:
     finished(tmp_path / "run")
 

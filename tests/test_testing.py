@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
@@ -135,6 +135,20 @@ def test_catches_a_router_that_says_it_learns_nothing() -> None:
         check_router(component_of("router", FaultyOptions, Gate, learned=False))
 
 
+def test_catches_a_sparse_router_that_hides_what_it_chose_from() -> None:
+    with pytest.raises(AssertionError, match=r"declared sparse: True, yet says .*: False"):
+        check_router(component_of("router", FaultyOptions, Gate, sparse=True))
+
+
+class SharedByTaskGate(Gate):
+    task_indexed: ClassVar[frozenset[str]] = frozenset({"weight"})
+
+
+def test_catches_a_router_whose_tasks_share_what_it_calls_their_own() -> None:
+    with pytest.raises(AssertionError, match=r"task 1 move 'weight' of the tasks \[0, 1, 2, 3\]"):
+        check_router(component_of("router", FaultyOptions, SharedByTaskGate))
+
+
 # Experts
 
 
@@ -185,6 +199,28 @@ def test_catches_experts_that_break_their_contract(fault: str, message: str) -> 
         check_experts(component_of("experts", FaultyOptions, Pair), {"fault": fault})
 
 
+class SharedByTask(Pair):
+    task_indexed: ClassVar[frozenset[str]] = frozenset({"down"})
+
+
+class NamelessByTask(Pair):
+    task_indexed: ClassVar[frozenset[str]] = frozenset({"elsewhere"})
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (SharedByTask, r"examples of task 1 move 'down' of the tasks \[0, 1, 2\]"),
+        (NamelessByTask, "task_indexed names 'elsewhere', which is neither"),
+    ],
+)
+def test_catches_experts_whose_tasks_share_what_they_call_their_own(
+    build: type[Pair], message: str
+) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_experts(component_of("experts", FaultyOptions, build))
+
+
 # Penalties
 
 
@@ -212,6 +248,12 @@ class Size:
 
 def test_a_sound_penalty_passes() -> None:
     check_penalty(component_of("regularizer", FaultyPenaltyOptions, Size))
+
+
+@pytest.mark.parametrize("other", ["routing", "selection"])
+def test_catches_a_penalty_that_reads_something_else_than_it_says(other: str) -> None:
+    with pytest.raises(AssertionError, match=f"declared to penalize {other}, which get no"):
+        check_penalty(component_of("regularizer", FaultyPenaltyOptions, Size, penalizes=other))
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
-"""Runs the toy recipe in a process of its own: ``python toy_run.py FOLDER [resume] [--exact]``."""
+"""Runs a toy recipe in a process of its own: ``python toy_run.py FOLDER [resume] [--VARIANT]``."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from toys import toy_recipe, toy_registry
 
@@ -33,11 +34,20 @@ EXACT = {
 }
 
 
+PER_TASK: dict[str, Any] = {
+    # Steps of two examples, so that most lack a task or two.
+    "train": {**TRAIN, "batch_size": 2, "accumulate": 1, "weight_decay": 0.1},
+    "experts": {"use": "per-task", "rank": 4},
+    "router": None,
+    "regularizers": [],
+}
+VARIANTS: dict[str, dict[str, Any]] = {"--exact": EXACT, "--per-task": PER_TASK}
+
+
 def main(folder: Path, resume: bool) -> None:
     """Run, or go on with, the recipe in ``folder``."""
-    recipe = load_recipe(toy_recipe(train=TRAIN))
-    if "--exact" in sys.argv:
-        recipe = load_recipe(toy_recipe(**EXACT))
+    changes = next((VARIANTS[word] for word in sys.argv if word in VARIANTS), {"train": TRAIN})
+    recipe = load_recipe(toy_recipe(**changes))
     registry = toy_registry()
     plan = plan_of(folder, registry) if resume else resolve(recipe, registry)
     for event in run(plan, folder, resume=resume, device="cpu"):

@@ -17,6 +17,7 @@ from .samples import (
     BATCH,
     TASKS,
     TOKENS,
+    assert_moves_only_its_own,
     assert_same_state,
     batch_hidden,
     batch_task_ids,
@@ -40,8 +41,9 @@ def check_experts(
     Fresh, their update is exactly 0, for every unit that they declare to mix; trained, it is
     finite, depends on the routing but on no other row, and is the same for the same weights
     whatever their unit; ``up_factors`` is ``[o, count, r]`` in the graph; every parameter gets a
-    gradient; a forward changes nothing they keep; the same seed makes the same experts, and the
-    meta device experts of the same shapes.
+    gradient; what they declare ``task_indexed`` is moved by its own task alone; a forward changes
+    nothing they keep; the same seed makes the same experts, and the meta device experts of the
+    same shapes.
 
     Args:
         component: The experts' description.
@@ -58,6 +60,7 @@ def check_experts(
     _check_routing_matters(make, site, mixes)
     _check_up_factors(make, site)
     _check_gradients(make, site, mixes[0] if mixes else None)
+    _check_task_indexed(make, site, mixes[0] if mixes else None)
     _check_construction(make)
 
 
@@ -70,13 +73,20 @@ def _make(
     return experts
 
 
-def _update(experts: Experts, site: Site, routing: Routing | None, rows: int = BATCH) -> Tensor:
+def _update(
+    experts: Experts,
+    site: Site,
+    routing: Routing | None,
+    rows: int = BATCH,
+    task_ids: Tensor | None = None,
+) -> Tensor:
     context = TaskContext(TASKS)
+    task_ids = batch_task_ids() if task_ids is None else task_ids
     with seeded(5):
         base_output = torch.randn(BATCH, TOKENS, site.o).to(device())[:rows]
         weight = torch.randn(site.o, site.d).to(device()) if site.kind == "projection" else None
     seen = SiteInput(batch_hidden(site)[:rows], base_output, weight, context)
-    with context.serving(batch_task_ids()[:rows]):
+    with context.serving(task_ids[:rows]):
         update = experts(seen, routing)
     assert isinstance(update, Tensor), f"forward returns no tensor, but {update!r}"
     return update
@@ -157,6 +167,13 @@ def _check_gradients(make: Make, site: Site, per: Per | None) -> None:
         assert gradient is not None, f"parameter {name} gets no gradient"
         assert gradient.isfinite().all(), f"parameter {name} gets a gradient that is not finite"
         assert gradient.any(), f"parameter {name} gets a gradient of 0"
+
+
+def _check_task_indexed(make: Make, site: Site, per: Per | None) -> None:
+    experts = randomized(make())
+    ids = torch.ones_like(batch_task_ids())
+    _update(experts, site, _routing(experts, per), task_ids=ids).square().sum().backward()
+    assert_moves_only_its_own(experts, task=1)
 
 
 def _check_construction(make: Callable[..., Experts]) -> None:

@@ -61,9 +61,12 @@ def _experts(count: int = 3, scale: float = 1.0) -> GivenExperts:
 
 
 def _routing(count: int = 3) -> Routing:
+    """Return what a sparse router gives that leaves out each token's least likely expert."""
     with seeded(1):
-        weights = torch.randn(BATCH, TOKENS, 2, count).softmax(-1).to(device())
-    return Routing(weights.requires_grad_(), "group")
+        dense = torch.randn(BATCH, TOKENS, 2, count).softmax(-1).to(device())
+    kept = dense * (dense > dense.amin(-1, keepdim=True))
+    weights = kept / kept.sum(-1, keepdim=True)
+    return Routing(weights.requires_grad_(), "group", dense=dense.requires_grad_())
 
 
 def _value(penalty: Penalty, experts: Experts, routing: Routing | None) -> Tensor:
@@ -79,7 +82,10 @@ def _check_gradient(penalty: Penalty, penalizes: str) -> None:
     value = _value(penalty, experts, routing)
     assert value.requires_grad, "the penalty is not in the graph: it teaches nothing"
     value.backward()
-    read = experts.up if penalizes == "weights" else routing.weights
+    read = {"weights": experts.up, "routing": routing.weights, "selection": routing.dense}[
+        penalizes
+    ]
+    assert read is not None
     assert read.grad is not None, f"declared to penalize {penalizes}, which get no gradient"
     assert read.grad.isfinite().all(), f"the gradient of {penalizes} is not finite"
     assert read.grad.any(), f"declared to penalize {penalizes}, which get a gradient of 0"
@@ -105,13 +111,20 @@ def _check_every_unit(penalty: Penalty) -> None:
 
 def _check_padding(penalty: Penalty) -> None:
     routing = replace(_routing(), mask=batch_mask())
-    swapped = routing.weights.detach().clone()
-    swapped[~batch_mask()] = swapped[~batch_mask()].flip(-1)
+    assert routing.dense is not None
+    other = replace(routing, weights=_swapped(routing.weights), dense=_swapped(routing.dense))
     torch.testing.assert_close(
         _value(penalty, _experts(), routing),
-        _value(penalty, _experts(), replace(routing, weights=swapped)),
+        _value(penalty, _experts(), other),
         msg=lambda m: f"the weights of padding change the penalty: {m}",
     )
+
+
+def _swapped(weights: Tensor) -> Tensor:
+    """Return ``weights`` with those of padding in another order."""
+    swapped = weights.detach().clone()
+    swapped[~batch_mask()] = swapped[~batch_mask()].flip(-1)
+    return swapped
 
 
 def _check_weight_is_left_to_the_model(

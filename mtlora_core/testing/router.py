@@ -18,6 +18,7 @@ from .samples import (
     BATCH,
     TASKS,
     TOKENS,
+    assert_moves_only_its_own,
     assert_same_state,
     batch_hidden,
     batch_mask,
@@ -40,10 +41,11 @@ def check_router(
     """Assert that a router keeps its contract.
 
     Its weights have the shape of the unit it declares, are finite, in float32 under autocast
-    too, and sum to one if it says so; they depend neither on other rows nor on padding, nor,
-    declared causal, on later tokens; it asks for the task exactly if it says so; learned, every
-    parameter gets a gradient; a forward changes nothing it keeps; the same seed makes the same
-    router, and the meta device one of the same shapes.
+    too, and sum to one if it says so; it says what it chose from exactly if it is sparse; they
+    depend neither on other rows nor on padding, nor, declared causal, on later tokens; it asks
+    for the task exactly if it says so; learned, every parameter gets a gradient; what it declares
+    ``task_indexed`` is moved by its own task alone; a forward changes nothing it keeps; the same
+    seed makes the same router, and the meta device one of the same shapes.
 
     Args:
         component: The router's description.
@@ -57,6 +59,7 @@ def check_router(
     _check_declarations(component, make, site)
     _check_causality(component, make, site)
     _check_gradients(make, site)
+    _check_task_indexed(make, site)
     _check_construction(make)
 
 
@@ -90,6 +93,7 @@ def _check_weights(component: Component, make: Make, site: Site) -> None:
     assert routing.weights.isfinite().all(), "weights are not finite"
     if component.capabilities.get("normalized"):
         _check_sums(routing.weights)
+    _check_selection(routing, component.capabilities.get("sparse", False))
     assert_same_state(router, before, "forward changes what the router keeps")
     with torch.autocast(device().type, torch.bfloat16):
         under_autocast = _route(router, hidden).weights
@@ -113,6 +117,17 @@ def _check_shape(routing: Routing, site: Site) -> None:
 def _check_sums(weights: Tensor) -> None:
     ones = torch.ones_like(weights[..., 0])
     torch.testing.assert_close(weights.sum(-1), ones, msg="declared normalized, no sum of one")
+
+
+def _check_selection(routing: Routing, sparse: bool) -> None:
+    given = routing.dense is not None
+    assert given == sparse, f"declared sparse: {sparse}, yet says what it chose from: {given}"
+    if routing.dense is None:
+        return
+    dense, weights = tuple(routing.dense.shape), tuple(routing.weights.shape)
+    assert dense == weights, f"chose from weights of the shape {dense}, gives {weights}"
+    _check_sums(routing.dense)
+    assert routing.dense.requires_grad, "what it chose from is not in the graph"
 
 
 def _check_independence(make: Make, site: Site) -> None:
@@ -174,6 +189,16 @@ def _check_gradients(make: Make, site: Site) -> None:
         assert gradient is not None, f"parameter {name} gets no gradient"
         assert gradient.isfinite().all(), f"parameter {name} gets a gradient that is not finite"
         assert gradient.any(), f"parameter {name} gets a gradient of 0"
+
+
+def _check_task_indexed(make: Make, site: Site) -> None:
+    router = randomized(make())
+    if not router.task_indexed:
+        return
+    routing = _route(router, batch_hidden(site), torch.ones_like(batch_task_ids()))
+    weights = routing.weights[1] if routing.per == "task" else routing.weights
+    weights.square().sum().backward()
+    assert_moves_only_its_own(router, task=1)
 
 
 def _check_construction(make: Callable[..., Router]) -> None:

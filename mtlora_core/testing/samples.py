@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .. import hookspecs
 from ..component import Component, Kind, Per, load
-from ..interfaces import Routing
+from ..interfaces import Experts, Router, Routing
 from ..sites import BackboneShape, Block, Layer, Projection, Site
 
 M = TypeVar("M", bound=nn.Module)
@@ -129,6 +129,24 @@ def state_of(module: nn.Module) -> dict[str, Tensor]:
     """Return a copy of everything a module keeps, buffers that are not saved among it."""
     tensors = [*module.named_parameters(), *module.named_buffers()]
     return {name: tensor.detach().clone() for name, tensor in tensors}
+
+
+def assert_moves_only_its_own(part: Experts | Router, task: int) -> None:
+    """Assert that what a part declares ``task_indexed`` has a gradient for ``task`` alone."""
+    for name in sorted(part.task_indexed):
+        owned = getattr(part, name, None)
+        assert isinstance(owned, nn.Parameter | nn.ParameterList), (
+            f"task_indexed names {name!r}, which is neither Parameter nor ParameterList"
+        )
+        assert len(owned) >= len(TASKS), f"task_indexed {name!r} has {len(owned)} entries, too few"
+        moved = [i for i, grad in enumerate(_entry_gradients(owned)) if grad.any()]
+        assert moved == [task], f"examples of task {task} move {name!r} of the tasks {moved}"
+
+
+def _entry_gradients(owned: nn.Parameter | nn.ParameterList) -> list[Tensor]:
+    if isinstance(owned, nn.Parameter):
+        return [] if owned.grad is None else [*owned.grad]
+    return [torch.zeros(1) if p.grad is None else p.grad for p in owned]
 
 
 def assert_same_state(actual: nn.Module, expected: Mapping[str, Tensor], message: str) -> None:

@@ -14,14 +14,21 @@ from torch import Tensor, nn
 
 
 def sum_gradients(parameters: Sequence[nn.Parameter], accelerator: Accelerator) -> None:
-    """Sum the gradients of ``parameters`` over processes, in place; unused ones count as 0."""
+    """Sum the gradients of ``parameters`` over processes, in place.
+
+    One that a process did not use counts as 0 there. One that no process used has no gradient
+    afterwards, as on a single process, so that the optimizer leaves it alone: a gradient of 0
+    would let momentum and weight decay move it.
+    """
     if accelerator.num_processes == 1:
         return
+    used = torch.tensor([float(p.grad is not None) for p in parameters])
     grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
-    total = accelerator.reduce(torch.cat([grad.flatten() for grad in grads]), "sum")
-    sizes = [p.numel() for p in parameters]
-    for parameter, part in zip(parameters, total.split(sizes), strict=True):
-        parameter.grad = part.view_as(parameter)
+    flat = [used.to(grads[0]), *(grad.flatten() for grad in grads)]
+    total = accelerator.reduce(torch.cat(flat), "sum")
+    anywhere, *parts = total.split([part.numel() for part in (used, *grads)])
+    for parameter, users, part in zip(parameters, anywhere.tolist(), parts, strict=True):
+        parameter.grad = part.view_as(parameter) if users else None
 
 
 def sum_over_processes(values: Tensor, accelerator: Accelerator) -> Tensor:

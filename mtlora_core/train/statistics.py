@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from ..adapters import Adapters
-from ..interfaces import Router, Routing
+from ..interfaces import Router, Routing, StepRouting
 from .gradients import sum_over_processes
 
 
@@ -32,39 +32,53 @@ class RoutingStatistics:
 
     Args:
         adapters: The adapters whose context records the routing.
+        observed: Whether this step is looked at, the same on every process.
     """
 
-    def __init__(self, adapters: Adapters) -> None:
+    def __init__(self, adapters: Adapters, observed: bool = True) -> None:
         self.adapters = adapters
-        self._sums: dict[str, Tensor] = {}
+        # On every process, also on one that a small step leaves without a forward.
+        sites = [a for a in adapters if a.router is not None] if observed else []
+        self._sums = {
+            a.site.name: torch.zeros(2 * a.experts.count + 2).to(next(a.parameters()).device)
+            for a in sites
+        }
 
     def add(self, tokens: int) -> None:
         """Add the last forward, which had ``tokens`` real tokens."""
+        if not self._sums:
+            return
         for site, routing in self.adapters.context.records.items():
             row = torch.cat(
                 [
                     routing.load().detach(),
+                    routing.kept(),
                     entropy(routing)[None],
                     torch.ones(1).to(routing.weights.device),
                 ]
             )
-            self._sums[site] = self._sums.get(site, 0.0) + row * tokens
+            self._sums[site] += row * tokens
 
-    def finish(self, accelerator: Accelerator) -> dict[str, tuple[Tensor, float]]:
-        """Return each site's load ``[e]`` and entropy over all forwards and processes."""
+    def finish(self, accelerator: Accelerator) -> dict[str, StepRouting]:
+        """Return what each site's routing came to over all forwards and processes."""
         if not self._sums:
             return {}
         sizes = [row.numel() for row in self._sums.values()]
         total = sum_over_processes(torch.cat([*self._sums.values()]), accelerator)
         rows = zip(self._sums, total.split(sizes), strict=True)
-        return {site: (row[:-2] / row[-1], float(row[-2] / row[-1])) for site, row in rows}
+        return {site: _step_routing(row[:-1] / row[-1]) for site, row in rows}
 
 
-def teach(adapters: Adapters, statistics: Mapping[str, tuple[Tensor, float]]) -> None:
-    """Tell every router what its step's load was."""
+def _step_routing(means: Tensor) -> StepRouting:
+    load, kept = means[:-1].chunk(2)
+    return StepRouting(load, kept, float(means[-1]))
+
+
+def teach(adapters: Adapters, statistics: Mapping[str, StepRouting]) -> None:
+    """Tell every router what its step's routing came to."""
     for adapter in adapters:
         if adapter.router is not None and adapter.site.name in statistics:
-            adapter.router.after_step(statistics[adapter.site.name][0])
+            adapter.router.after_step(statistics[adapter.site.name])
 
 
 def learns_from_load(adapters: Adapters) -> bool:

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from ..errors import TrainingError
+from ..interfaces import StepRouting
 from ..seeds import derive
 from .corpus import Batch, Pick
 from .gradients import sum_gradients
@@ -50,8 +51,8 @@ def take_step(session: Session) -> dict[str, Any]:
     sums = step.sums()
     _refuse_not_finite(session, sums)
     norm = _update(session)
-    load = step.statistics.finish(session.accelerator)
-    teach(model.adapters, load)
+    routing = step.statistics.finish(session.accelerator)
+    teach(model.adapters, routing)
     progress.step += 1
     seconds = perf_counter() - begun
     progress.seconds += seconds
@@ -67,7 +68,7 @@ def take_step(session: Session) -> dict[str, Any]:
         "data_wait": step.waited / seconds,
         "seconds": seconds,
         "seconds_left": progress.seconds / progress.step * (session.steps - progress.step),
-        **({"routing": _routing(load)} if load else {}),
+        **({"routing": _routing(routing)} if routing else {}),
     }
 
 
@@ -83,9 +84,9 @@ class _Step:
         self.average = session.options.loss.average
         self.factors = shares(self.average, self._units(), tasks)
         self.tally = Tally()
-        self.statistics = RoutingStatistics(session.model.adapters)
         every_step = learns_from_load(session.model.adapters)
-        self.observed = every_step or (session.progress.step + 1) % ROUTING_EVERY == 0
+        observed = every_step or (session.progress.step + 1) % ROUTING_EVERY == 0
+        self.statistics = RoutingStatistics(session.model.adapters, observed)
         self.waited = 0.0
 
     def _units(self) -> Counter[str]:
@@ -124,8 +125,7 @@ class _Step:
             self.tally.add(f"penalty {name}", share * penalty)
             terms.append(share * penalty)
         self.tally.add("tokens", torch.tensor(float(batch.tokens)))
-        if self.observed:
-            self.statistics.add(batch.tokens)
+        self.statistics.add(batch.tokens)
         return torch.stack(terms).sum()
 
     def sums(self) -> dict[str, float]:
@@ -192,10 +192,10 @@ def _refuse_not_finite(session: Session, sums: Mapping[str, float]) -> None:
     raise TrainingError(lines)
 
 
-def _routing(load: Mapping[str, tuple[Tensor, float]]) -> dict[str, Any]:
+def _routing(routing: Mapping[str, StepRouting]) -> dict[str, Any]:
     return {
-        site: {"entropy": spread, "load": weights.tolist()}
-        for site, (weights, spread) in load.items()
+        site: {"entropy": each.entropy, "load": each.load.tolist()}
+        for site, each in routing.items()
     }
 
 

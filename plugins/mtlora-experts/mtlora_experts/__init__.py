@@ -24,6 +24,20 @@ def mtlora_components() -> list[Component]:
         ),
         Component(
             kind="experts",
+            name="per-task",
+            options="mtlora_experts.options:PerTaskOptions",
+            build="mtlora_experts.per_task:PerTask",
+            summary="a pair of low-rank factors for every task, none of it shared",
+            paper="arXiv:2106.09685",
+            capabilities={
+                "mixes": (),
+                "mergeable": True,
+                "needs_base": False,
+                "needs_task": True,
+            },
+        ),
+        Component(
+            kind="experts",
             name="dora",
             options="mtlora_experts.options:DoraOptions",
             build="mtlora_experts.dora:Dora",
@@ -52,6 +66,7 @@ def mtlora_components() -> list[Component]:
                 # Under weights that follow the tokens the update is no matrix.
                 "mergeable": False,
                 "needs_base": False,
+                "start_equal": True,
             },
         ),
         Component(
@@ -65,6 +80,7 @@ def mtlora_components() -> list[Component]:
                 "mixes": ANY_UNIT,
                 "mergeable": False,
                 "needs_base": False,
+                "start_equal": False,
             },
         ),
         Component(
@@ -80,6 +96,21 @@ def mtlora_components() -> list[Component]:
                 "mergeable": False,
                 "needs_base": False,
                 "needs_task": True,
+                "start_equal": True,
+            },
+        ),
+        Component(
+            kind="experts",
+            name="rank-one",
+            options="mtlora_experts.options:RankOneOptions",
+            build="mtlora_experts.rank_one:RankOne",
+            summary="many pairs of factors of rank one, each an expert of its own",
+            paper="arXiv:2501.15103",
+            capabilities={
+                "mixes": ANY_UNIT,
+                "mergeable": False,
+                "needs_base": False,
+                "start_equal": False,
             },
         ),
     ]

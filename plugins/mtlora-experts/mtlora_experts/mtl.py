@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,8 @@ class Mtl(Experts):
     row; here it is mixed once for each task. The parameters are float32 whatever the backbone's
     dtype; the update has their dtype, or autocast's.
     """
+
+    task_indexed: ClassVar[frozenset[str]] = frozenset({"transform"})
 
     def __init__(self, options: MtlOptions, site: Site, tasks: Sequence[str]) -> None:
         super().__init__()

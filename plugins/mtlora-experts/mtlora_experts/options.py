@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from mtlora_core.options import Options
+from mtlora_core.options import MixedOptions, Options
 from mtlora_core.sites import BackboneShape, Site
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
@@ -29,7 +29,7 @@ class LoraOptions(Options):
         return rank_problems(self.rank, sites)
 
 
-class HydraOptions(Options):
+class HydraOptions(MixedOptions):
     """Options of the ``hydra`` experts.
 
     The defaults are those of HydraLoRA's released code; mtLoRA's are count 16, rank 16, alpha 64
@@ -51,6 +51,10 @@ class HydraOptions(Options):
         return rank_problems(self.rank, sites)
 
 
+class PerTaskOptions(LoraOptions):
+    """Options of the ``per-task`` experts: those of ``lora``, the same for every task."""
+
+
 class DoraOptions(LoraOptions):
     """Options of the ``dora`` experts: those of ``lora``."""
 
@@ -66,7 +70,7 @@ class MultiLoraOptions(LoraOptions):
     """Number of modules, pairs of factors that are added up."""
 
 
-class MoeOptions(Options):
+class MoeOptions(MixedOptions):
     """Options of the ``moe`` experts.
 
     ``count`` is that of the script in MTL-LoRA's released code that MOELoRA was run with.
@@ -91,7 +95,7 @@ class MoeOptions(Options):
         yield from rank_problems(self.rank, sites)
 
 
-class MtlOptions(Options):
+class MtlOptions(MixedOptions):
     """Options of the ``mtl`` experts.
 
     The defaults are those of MTL-LoRA's released code for commonsense reasoning.
@@ -113,6 +117,23 @@ class MtlOptions(Options):
     def problems(self, shape: BackboneShape, sites: Sequence[Site]) -> Iterator[tuple[str, str]]:
         """Yield sites that are narrower than the rank."""
         return rank_problems(self.rank, sites)
+
+
+class RankOneOptions(MixedOptions):
+    """Options of the ``rank-one`` experts.
+
+    The defaults are those of SMoRA's paper.
+    """
+
+    count: PositiveInt = 64
+    """Number e of experts, each of rank one; a LoRA of this rank has as many parameters. May be
+    over a site's width where the router keeps few of them."""
+    alpha: PositiveFloat = 16.0
+    """Factor of the weighted sum. Weights that sum to one over k kept experts make it the paper's
+    alpha / k, even weights make it LoRA's alpha / rank."""
+    dropout: Probability = 0.05
+    """Probability of dropping a coordinate of what the down-projections read; the router's input
+    is not dropped."""
 
 
 def rank_problems(rank: int, sites: Sequence[Site]) -> Iterator[tuple[str, str]]:

@@ -11,4 +11,4 @@ def test_describes_its_parts_lightly() -> None:
 def test_offers_one_expert_and_many() -> None:
     names = [c.name for c in components_of(mtlora_experts)]
 
-    assert names == ["lora", "dora", "multilora", "hydra", "moe", "mtl"]
+    assert names == ["lora", "per-task", "dora", "multilora", "hydra", "moe", "mtl", "rank-one"]

@@ -37,4 +37,13 @@ def mtlora_components() -> list[Component]:
             paper="arXiv:2603.01526",
             capabilities={"penalizes": "routing", "transforms_gradients": False},
         ),
+        Component(
+            kind="regularizer",
+            name="load-balancing",
+            options="mtlora_regularizers.options:LoadBalancingOptions",
+            build="mtlora_regularizers.load_balancing:LoadBalancing",
+            summary="every expert kept by as many tokens as every other",
+            paper="arXiv:2101.03961",
+            capabilities={"penalizes": "selection", "transforms_gradients": False},
+        ),
     ]

@@ -31,3 +31,10 @@ class BalanceOptions(PenaltyOptions):
 
     weight: NonNegativeFloat = 0.01
     """Factor of the penalty in the loss; the default is that of mtLoRA's released scripts."""
+
+
+class LoadBalancingOptions(PenaltyOptions):
+    """Options of the ``load-balancing`` penalty."""
+
+    weight: NonNegativeFloat = 0.01
+    """Factor of the penalty in the loss; the default is the Switch Transformer's."""

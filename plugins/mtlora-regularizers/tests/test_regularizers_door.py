@@ -8,7 +8,12 @@ def test_describes_its_parts_lightly() -> None:
     check_plugin(mtlora_regularizers)
 
 
-def test_offers_three_penalties() -> None:
-    names = [c.name for c in components_of(mtlora_regularizers)]
+def test_offers_penalties_on_weights_on_routing_and_on_the_choice_of_experts() -> None:
+    penalties = {c.name: c.capabilities["penalizes"] for c in components_of(mtlora_regularizers)}
 
-    assert names == ["uniform-orthogonality", "spectral-aware", "balance"]
+    assert penalties == {
+        "uniform-orthogonality": "weights",
+        "spectral-aware": "weights",
+        "balance": "routing",
+        "load-balancing": "selection",
+    }

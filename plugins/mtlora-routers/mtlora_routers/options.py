@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Annotated
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from mtlora_core.options import Options
+from mtlora_core.options import RouterOptions
 from mtlora_core.sites import BackboneShape, Site
 
 
-class UniformOptions(Options):
+class UniformOptions(RouterOptions):
     """The ``uniform`` router has no options."""
 
 
-class TaskOptions(Options):
+class TaskOptions(RouterOptions):
     """Options of the ``task`` router."""
 
     temperature: PositiveFloat = 0.1
@@ -22,7 +23,7 @@ class TaskOptions(Options):
     take 0.1 for commonsense reasoning and 0.8 for images with text."""
 
 
-class TaskEmbeddingOptions(Options):
+class TaskEmbeddingOptions(RouterOptions):
     """Options of the ``task-embedding`` router."""
 
     width: PositiveInt = 64
@@ -30,11 +31,11 @@ class TaskEmbeddingOptions(Options):
     run with."""
 
 
-class TokenOptions(Options):
+class TokenOptions(RouterOptions):
     """The ``token`` router has no options."""
 
 
-class FineGrainedOptions(Options):
+class FineGrainedOptions(RouterOptions):
     """Options of the ``fine-grained`` router."""
 
     groups: PositiveInt = 2
@@ -52,6 +53,53 @@ class FineGrainedOptions(Options):
                 f"{self.groups} groups do not divide the {o} output dimensions of site "
                 f"{site.name}; {nearest} would",
             )
+
+
+class TopKOptions(RouterOptions):
+    """Options of the ``top-k`` router."""
+
+    k: Annotated[int, Field(ge=2)] = 2
+    """Experts that a token keeps, at least 2: a softmax over a single one is always 1 and would
+    teach the router nothing."""
+
+    def count_problems(self, experts: int) -> Iterator[tuple[str, str]]:
+        """Yield a k that is over the number of experts."""
+        return k_problems(self.k, experts)
+
+
+class RankTopKOptions(RouterOptions):
+    """Options of the ``rank-top-k`` router.
+
+    The defaults are those of SMoRA's paper and released code.
+    """
+
+    k: PositiveInt = 8
+    """Experts that a token keeps."""
+    partition: PositiveInt = 1
+    """Number of neighbouring experts that share one score; divides their number. They are kept
+    together, but for the bias."""
+    rate: NonNegativeFloat = 1e-5
+    """Change of an expert's bias at each step: up where fewer tokens than the mean keep it, down
+    where more do."""
+    bias_in_weights: bool = True
+    """Whether the bias enters the weights too, as in SMoRA's released code, or only decides which
+    experts are kept, as in loss-free balancing elsewhere (arXiv:2408.15664)."""
+
+    def count_problems(self, experts: int) -> Iterator[tuple[str, str]]:
+        """Yield a k that is over the number of experts, and a partition that does not divide it."""
+        yield from k_problems(self.k, experts)
+        if experts % self.partition:
+            nearest = " or ".join(map(str, nearest_divisors(experts, self.partition)))
+            yield (
+                "partition",
+                f"{self.partition} does not divide {experts} experts; {nearest} would",
+            )
+
+
+def k_problems(k: int, experts: int) -> Iterator[tuple[str, str]]:
+    """Yield a ``k`` that is over the number of experts."""
+    if k > experts:
+        yield "k", f"keeps {k} experts of {experts}; at most {experts}"
 
 
 def nearest_divisors(width: int, groups: int) -> list[int]:

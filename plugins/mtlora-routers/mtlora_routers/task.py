@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -23,6 +24,8 @@ class Task(Router):
     over up-projections that are all 0 would keep the experts equal for ever.) There the
     temperature is an argument of the command; here it is an option, so it is saved.
     """
+
+    task_indexed: ClassVar[frozenset[str]] = frozenset({"logits"})
 
     def __init__(
         self, options: TaskOptions, site: Site, experts: int, tasks: Sequence[str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,8 @@ class TaskEmbedding(Router):
     that code falls back on the last row where no task is given, as when it generates text, though
     nothing ever trains it; here a missing task is an error, and nothing reads that row.
     """
+
+    task_indexed: ClassVar[frozenset[str]] = frozenset({"embedding"})
 
     def __init__(
         self, options: TaskEmbeddingOptions, site: Site, experts: int, tasks: Sequence[str]

@@ -17,4 +17,6 @@ def test_offers_routers_for_the_model_tasks_tokens_and_groups() -> None:
         "task-embedding": "task",
         "token": "token",
         "fine-grained": "group",
+        "top-k": "token",
+        "rank-top-k": "token",
     }
