@@ -209,12 +209,19 @@ def _hidden(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
     return first
 
 
-def _weight(module: nn.Module, site: Site) -> Tensor:
-    """Return a view of a projection's frozen weight as ``[o, d]``."""
+def frozen_weight(module: nn.Module) -> Tensor:
+    """Return a view of a projection's weight as ``[o, d]``."""
     weight: Tensor = module.get_parameter("weight")
-    # GPT-2's Conv1D keeps [d, o]; a square weight's class has to tell.
-    if type(module).__name__ == "Conv1D":
-        weight = weight.T
+    return weight.T if is_transposed(module) else weight
+
+
+def is_transposed(module: nn.Module) -> bool:
+    """Whether a projection keeps its weight as ``[d, o]``, as GPT-2's Conv1D does."""
+    return type(module).__name__ == "Conv1D"  # of a square weight only the class can tell
+
+
+def _weight(module: nn.Module, site: Site) -> Tensor:
+    weight = frozen_weight(module)
     return weight if site.slice is None else weight[site.slice]
 
 

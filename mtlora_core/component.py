@@ -49,9 +49,10 @@ router
     (keeps only some experts, and says in ``Routing.dense`` what it chose from).
 experts
     ``mixes`` (the :data:`Per` values they serve; empty: they take no router), ``mergeable``
-    (the update is a matrix that can be added to the weight), ``needs_base`` (reads the base
-    output or weight), ``needs_task`` (asks for the task of each example, whatever the router),
-    ``start_equal`` (fresh experts differ in nothing, so only their weights can tell them apart).
+    (under weights that depend on no input the update is a matrix, which ``factors`` gives),
+    ``needs_base`` (reads the base output or weight), ``needs_task`` (asks for the task of each
+    example, whatever the router), ``start_equal`` (fresh experts differ in nothing, so only their
+    weights can tell them apart).
 regularizer
     ``penalizes`` (``weights``, ``routing``, or ``selection``: which experts a sparse router
     keeps) or ``transforms_gradients``.

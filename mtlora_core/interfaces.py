@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from .component import Per
 from .context import Contexts, TaskContext
+from .errors import CompositionError
 from .inputs import Input
 from .options import BackboneOptions, Options
 from .sites import BackboneShape, Site
@@ -107,6 +109,28 @@ class Router(nn.Module, ABC):
         """Learn from a finished optimizer step: the only place where buffers may change."""
 
 
+@dataclass(frozen=True)
+class Factors:
+    """The matrix of an update that does not depend on its input."""
+
+    up: Tensor
+    """``[o, r]``, scaled."""
+    down: Tensor
+    """``[r, d]``."""
+    magnitude: Tensor | None = None
+    """``[o]``, the norms that the rows of the sum are scaled to; None: they stay as they are."""
+
+    def merged(self, weight: Tensor) -> Tensor:
+        """Return a projection's weight ``[o, d]`` with the update in it, in its own dtype."""
+        total = weight + (self.up @ self.down).to(weight.dtype)
+        if self.magnitude is None:
+            return total
+        norms = torch.linalg.vector_norm(total, dim=1)
+        # A row of zeros has no direction and stays as it is.
+        scale = torch.where(norms > 0, self.magnitude.to(total.dtype) / norms, 1.0)
+        return total * scale[:, None]
+
+
 class Experts(nn.Module, ABC):
     """The low-rank factors of one site."""
 
@@ -125,6 +149,20 @@ class Experts(nn.Module, ABC):
         ``routing`` is None where the recipe has no router. The dtype is the experts' own affair:
         the model casts the update to that of the output it is added to.
         """
+
+    def factors(
+        self, weights: Tensor | None, task: int | None, base_weight: Tensor | None
+    ) -> Factors:
+        """Return the update as a matrix, which experts that declare ``mergeable`` can.
+
+        In eval mode it is what :meth:`forward` adds, for every input.
+
+        Args:
+            weights: ``[e]``, the router's, which depend on no input; None without a router.
+            task: Whose update, an index; None where neither experts nor router ask for it.
+            base_weight: ``[o, d]``, the projection's frozen weight.
+        """
+        raise NotImplementedError(f"{type(self).__name__} declares mergeable without factors")
 
     @property
     @abstractmethod
@@ -183,6 +221,11 @@ class Backbone(nn.Module, ABC):
     """The pretrained model; adapters attach to its modules by the names of its shape."""
     width: int
     """Width of the features that heads read."""
+    source: str = ""
+    """Where the pretrained model is from, as its users name it, such as a name of the hub."""
+    prefix: str = ""
+    """Path of ``module`` in the model as users load it, with a dot behind it; empty where that
+    is ``module`` itself."""
 
     @abstractmethod
     def encode(self, inputs: Sequence[Input], max_length: int | None = None) -> list[Encoded]:
@@ -226,6 +269,18 @@ class Backbone(nn.Module, ABC):
         Raises:
             CompositionError: the model cannot.
         """
+
+    def save(self, module: nn.Module, folder: Path) -> None:
+        """Write a changed copy of ``module`` as the model's own library reads it.
+
+        Args:
+            module: Of the class of :attr:`module`, with other weights.
+            folder: Made already, and empty.
+
+        Raises:
+            CompositionError: this kind of backbone cannot be written.
+        """
+        raise CompositionError(f"{type(self).__name__} does not write models")
 
 
 class LanguageModel(Backbone):
@@ -350,6 +405,7 @@ __all__ = [
     "BuildTasks",
     "Encoded",
     "Experts",
+    "Factors",
     "Inputs",
     "LanguageModel",
     "Options",

@@ -44,12 +44,27 @@ def mix(low: Tensor, up: Tensor, routing: Routing, task_ids: Tensor | None = Non
     return functional.linear(_spread(own, weights), up.flatten(1))
 
 
+def mixed(up: Tensor, weights: Tensor) -> Tensor:
+    r"""Return :math:`\sum_e w_e B_e` as ``[o, r]``.
+
+    Args:
+        up: ``[o, e, r]``.
+        weights: ``[e]``.
+    """
+    return torch.einsum("oer,e->or", up, weights.to(up.dtype))
+
+
+def side_by_side(up: Tensor, weights: Tensor) -> Tensor:
+    """Return every ``w_e B_e`` as ``[o, e * r]``, for experts with a down-projection each."""
+    return (up * weights.to(up.dtype)[:, None]).flatten(1)
+
+
 def _premixed(low: Tensor, up: Tensor, weights: Tensor, task_ids: Tensor | None) -> Tensor:
     """Mix B once, or once a task; ``weights`` is ``[e]`` or ``[T, e]``."""
     if weights.dim() == 1:
-        return functional.linear(low, torch.einsum("oer,e->or", up, weights))
-    mixed = torch.einsum("oer,Te->Tro", up, weights)
-    return torch.bmm(low, mixed.to(low.dtype)[task_ids])
+        return functional.linear(low, mixed(up, weights))
+    of_tasks = torch.einsum("oer,Te->Tro", up, weights)
+    return torch.bmm(low, of_tasks.to(low.dtype)[task_ids])
 
 
 def _spread(own: Tensor, weights: Tensor) -> Tensor:

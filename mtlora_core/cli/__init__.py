@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from . import check, compose, evaluate, plugins, predict, schema
+from . import check, compose, evaluate, export, plugins, predict, schema
 
 app = typer.Typer(
     name="mtlora",
@@ -52,6 +52,7 @@ app.command()(check.check)
 app.command()(evaluate.evaluate)
 app.command()(predict.predict)
 app.command()(schema.schema)
+app.command()(export.export)
 app.add_typer(plugins.app)
 
 

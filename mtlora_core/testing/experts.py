@@ -40,10 +40,10 @@ def check_experts(
 
     Fresh, their update is exactly 0, for every unit that they declare to mix; trained, it is
     finite, depends on the routing but on no other row, and is the same for the same weights
-    whatever their unit; ``up_factors`` is ``[o, count, r]`` in the graph; every parameter gets a
-    gradient; what they declare ``task_indexed`` is moved by its own task alone; a forward changes
-    nothing they keep; the same seed makes the same experts, and the meta device experts of the
-    same shapes.
+    whatever their unit; declared mergeable, their factors make the same update; ``up_factors`` is
+    ``[o, count, r]`` in the graph; every parameter gets a gradient; what they declare
+    ``task_indexed`` is moved by its own task alone; a forward changes nothing they keep; the same
+    seed makes the same experts, and the meta device experts of the same shapes.
 
     Args:
         component: The experts' description.
@@ -57,6 +57,8 @@ def check_experts(
         _check_fresh(make, site, per)
         _check_trained(make, site, per)
     _check_units_agree(make, site, mixes)
+    if component.capabilities.get("mergeable") and site.kind == "projection":
+        _check_factors(make, site, mixes)
     _check_routing_matters(make, site, mixes)
     _check_up_factors(make, site)
     _check_gradients(make, site, mixes[0] if mixes else None)
@@ -132,6 +134,22 @@ def _check_units_agree(make: Make, site: Site, mixes: tuple[Per, ...]) -> None:
     updates = [_update(experts, site, _routing(experts, per)) for per in mixes]
     for per, update in zip(mixes[1:], updates[1:], strict=True):
         _assert_close(update, updates[0], f"the same weights per {per} and per {mixes[0]} differ")
+
+
+def _check_factors(make: Make, site: Site, mixes: tuple[Per, ...]) -> None:
+    experts = randomized(make()).eval()
+    weights = _weights(experts) if mixes else None
+    with seeded(5):
+        base_output = torch.randn(BATCH, TOKENS, site.o).to(device())
+        weight = torch.randn(site.o, site.d).to(device())
+    hidden, context = batch_hidden(site), TaskContext(TASKS)
+    routing = constant_routing("model", weights) if weights is not None else None
+    for task in range(len(TASKS)):
+        with context.serving(torch.full((BATCH,), task, device=device())):
+            update = experts(SiteInput(hidden, base_output, weight, context), routing)
+        merged = experts.factors(weights, task, weight).merged(weight)
+        expected = hidden @ (merged - weight).mT
+        _assert_close(update, expected, "the update is not that of its factors")
 
 
 def _check_routing_matters(make: Make, site: Site, mixes: tuple[Per, ...]) -> None:

@@ -63,8 +63,7 @@ def mtlora_components() -> list[Component]:
             paper="arXiv:2404.19245",
             capabilities={
                 "mixes": ANY_UNIT,
-                # Under weights that follow the tokens the update is no matrix.
-                "mergeable": False,
+                "mergeable": True,
                 "needs_base": False,
                 "start_equal": True,
             },
@@ -78,7 +77,7 @@ def mtlora_components() -> list[Component]:
             paper="arXiv:2310.18339",
             capabilities={
                 "mixes": ANY_UNIT,
-                "mergeable": False,
+                "mergeable": True,
                 "needs_base": False,
                 "start_equal": False,
             },
@@ -93,7 +92,7 @@ def mtlora_components() -> list[Component]:
             capabilities={
                 # The transform of the task acts before mixing, so weights of any unit will do.
                 "mixes": ANY_UNIT,
-                "mergeable": False,
+                "mergeable": True,
                 "needs_base": False,
                 "needs_task": True,
                 "start_equal": True,
@@ -108,7 +107,7 @@ def mtlora_components() -> list[Component]:
             paper="arXiv:2501.15103",
             capabilities={
                 "mixes": ANY_UNIT,
-                "mergeable": False,
+                "mergeable": True,
                 "needs_base": False,
                 "start_equal": False,
             },

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mtlora_core.interfaces import Experts, Routing, SiteInput
+from mtlora_core.interfaces import Experts, Factors, Routing, SiteInput
 from mtlora_core.sites import Site
 
 from .factors import fresh_uniform, fresh_up, low_rank
@@ -51,6 +51,14 @@ class Dora(Experts):
         norms, adapted = self._row_norms(weight)
         ratio = (norms + self.magnitude_change) / adapted  # [o]
         return (ratio - 1) * base + ratio * low_rank_update
+
+    def factors(
+        self, weights: Tensor | None, task: int | None, base_weight: Tensor | None
+    ) -> Factors:
+        """Return B, the scaled A, and the magnitude."""
+        assert base_weight is not None, "resolve lets no block come here"
+        norms, _ = self._row_norms(base_weight)
+        return Factors(self.up, self.scale * self.down, norms + self.magnitude_change)
 
     @property
     def up_factors(self) -> Tensor:

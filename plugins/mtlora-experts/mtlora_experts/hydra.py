@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from mtlora_core.interfaces import Experts, Routing, SiteInput
-from mtlora_core.lowrank import mix
+from mtlora_core.interfaces import Experts, Factors, Routing, SiteInput
+from mtlora_core.lowrank import mix, mixed
 from mtlora_core.sites import Site
 
 from .factors import fresh_uniform, fresh_up, low_rank
@@ -40,6 +40,13 @@ class Hydra(Experts):
         low = low_rank(site.hidden, self.down, self.scale, dropout)
         task_ids = site.context.task_ids_for(site.hidden) if routing.per == "task" else None
         return mix(low, self.up, routing, task_ids)
+
+    def factors(
+        self, weights: Tensor | None, task: int | None, base_weight: Tensor | None
+    ) -> Factors:
+        """Return the mixed B and the scaled A."""
+        assert weights is not None, "a router weighs these experts"
+        return Factors(mixed(self.up, weights), self.scale * self.down)
 
     @property
     def up_factors(self) -> Tensor:

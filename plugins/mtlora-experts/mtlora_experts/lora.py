@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.nn import functional
 
-from mtlora_core.interfaces import Experts, Routing, SiteInput
+from mtlora_core.interfaces import Experts, Factors, Routing, SiteInput
 from mtlora_core.sites import Site
 
 from .factors import fresh_uniform, fresh_up, low_rank
@@ -34,6 +34,12 @@ class Lora(Experts):
         """Return the update ``[b, t, o]``; there is one expert, so routing changes nothing."""
         dropout = self.dropout if self.training else 0.0
         return functional.linear(low_rank(site.hidden, self.down, self.scale, dropout), self.up)
+
+    def factors(
+        self, weights: Tensor | None, task: int | None, base_weight: Tensor | None
+    ) -> Factors:
+        """Return B and the scaled A."""
+        return Factors(self.up, self.scale * self.down)
 
     @property
     def up_factors(self) -> Tensor:

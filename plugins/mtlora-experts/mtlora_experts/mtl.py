@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from mtlora_core.interfaces import Experts, Routing, SiteInput
-from mtlora_core.lowrank import mix
+from mtlora_core.interfaces import Experts, Factors, Routing, SiteInput
+from mtlora_core.lowrank import mix, mixed
 from mtlora_core.sites import Site
 
 from .factors import fresh_uniform, fresh_up, low_rank
@@ -45,6 +45,16 @@ class Mtl(Experts):
         low = low_rank(site.hidden, self.down, self.scale, dropout)
         task_ids = site.context.task_ids_for(site.hidden)
         return mix(self._transformed(low, task_ids), self.up, routing, task_ids)
+
+    def factors(
+        self, weights: Tensor | None, task: int | None, base_weight: Tensor | None
+    ) -> Factors:
+        """Return the mixed B and the task's ``Λ A``, scaled."""
+        assert weights is not None, "a router weighs these experts"
+        assert task is not None, "these experts ask for the task"
+        own = self.transform[task]
+        transformed = own @ self.down if own.dim() == 2 else own[:, None] * self.down
+        return Factors(mixed(self.up, weights), self.scale * transformed)
 
     @property
     def up_factors(self) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.nn import functional
 
-from mtlora_core.interfaces import Experts, Routing, SiteInput
+from mtlora_core.interfaces import Experts, Factors, Routing, SiteInput
 from mtlora_core.sites import Site
 
 from .factors import fresh_uniform, fresh_up, low_rank
@@ -39,6 +39,12 @@ class MultiLora(Experts):
         dropout = self.dropout if self.training else 0.0
         low = low_rank(site.hidden, self.down, self.scale, dropout)  # [b, t, e, r]
         return functional.linear(low.flatten(-2), self.up_factors.flatten(1))
+
+    def factors(
+        self, weights: Tensor | None, task: int | None, base_weight: Tensor | None
+    ) -> Factors:
+        """Return the modules side by side, of rank ``e · r``."""
+        return Factors(self.up_factors.flatten(1), self.scale * self.down.flatten(0, 1))
 
     @property
     def up_factors(self) -> Tensor:

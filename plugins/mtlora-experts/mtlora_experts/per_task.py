@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mtlora_core.interfaces import Experts, Routing, SiteInput
+from mtlora_core.interfaces import Experts, Factors, Routing, SiteInput
 from mtlora_core.sites import Site
 
 from .factors import fresh_uniform, fresh_up
@@ -47,6 +47,13 @@ class PerTask(Experts):
         up = torch.stack([self.up[task] for task in tasks])[places]  # [b, o, r]
         hidden = functional.dropout(site.hidden, self.dropout, self.training)
         return torch.bmm(torch.bmm(hidden, down.mT) * self.scale, up.mT)
+
+    def factors(
+        self, weights: Tensor | None, task: int | None, base_weight: Tensor | None
+    ) -> Factors:
+        """Return the task's B and its scaled A."""
+        assert task is not None, "these experts ask for the task"
+        return Factors(self.up[task], self.scale * self.down[task])
 
     @property
     def up_factors(self) -> Tensor:
