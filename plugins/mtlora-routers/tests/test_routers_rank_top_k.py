@@ -120,9 +120,12 @@ def test_the_bias_is_saved_and_moves_with_the_model() -> None:
     assert router.bias.any()
 
 
-def test_scores_that_biases_push_below_zero_still_give_weights_that_sum_to_one() -> None:
+@pytest.mark.parametrize("push", [0.5, 2])
+def test_scores_that_biases_push_below_zero_still_give_weights_that_sum_to_one(
+    push: float,
+) -> None:
     router = make_rank_top_k(k=6)
-    router.bias -= 2
+    router.bias -= push
 
     weights = route(router, torch.randn(2, 3, 12)).weights
 
