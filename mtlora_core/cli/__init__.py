@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from . import check, compose, evaluate, export, plugins, predict, schema
+from . import check, cite, compose, evaluate, export, plugins, predict, schema
 
 app = typer.Typer(
     name="mtlora",
@@ -53,6 +53,7 @@ app.command()(evaluate.evaluate)
 app.command()(predict.predict)
 app.command()(schema.schema)
 app.command()(export.export)
+app.command()(cite.cite)
 app.add_typer(plugins.app)
 
 
