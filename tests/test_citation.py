@@ -13,13 +13,11 @@ from mtlora_core import Component, Registry, load_recipe
 from mtlora_core.citation import citations, components_of
 from mtlora_core.errors import RecipeError
 
-INSTALLED = [part.component for part in Registry.discover().parts()]
+OF_PAPERS = [each.component for each in Registry.discover().parts() if each.component.paper]
 
 
-@pytest.mark.parametrize("part", INSTALLED, ids=lambda part: f"{part.kind}-{part.name}")
+@pytest.mark.parametrize("part", OF_PAPERS, ids=lambda part: f"{part.kind}-{part.name}")
 def test_every_paper_of_an_installed_part_has_authors_and_a_title(part: Component) -> None:
-    if not part.paper:
-        pytest.skip("the part is of no paper")
     entry = citations([part])[0]
 
     assert part.paper.removeprefix("arXiv:") in entry

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from toys import toy_recipe, toy_registry
 
+import mtlora_tasks
 import mtlora_transformers
 from mtlora_core import load, load_recipe, resolve, run
 from mtlora_core.errors import CompositionError, MtloraError, RunFolderError
@@ -23,7 +24,7 @@ from mtlora_core.model import MultiTaskModel
 from mtlora_transformers.library import transformers
 from mtlora_transformers.testing import save_tiny
 
-REGISTRY = toy_registry(transformers=mtlora_transformers)
+REGISTRY = toy_registry(transformers=mtlora_transformers, tasks=mtlora_tasks)
 Q_AND_V = {"use": "component", "at": ["q", "v"]}
 MOE = {"use": "moe", "count": 2, "rank": 4}
 
@@ -279,3 +280,47 @@ def test_a_quantized_weight_is_not_merged_into(tmp_path: Path) -> None:
 
     with pytest.raises(CompositionError, match=r"layer\.q: its weight is quantized \(torch.int8\)"):
         require_weights([ModuleFactors("layer.q", module, factors)])
+
+
+def spoken(folder: Path, family: str) -> Path:
+    """Return a short run of a causal task on a tiny model of a family."""
+    rows = [{"text": "a b", "answer": "c"}, {"text": "d e", "answer": "f"}] * 8
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    entry = {
+        "name": "say",
+        "objective": "causal",
+        "train": "rows.jsonl",
+        "validation": 0.25,
+        "test": 0.25,
+        "template": {"prompt": "{text}", "answer": "{answer}"},
+    }
+    tasks = {"use": "files", "root": str(folder), "entries": [entry]}
+    return trained(folder, family, **LORA, tasks=tasks, evaluate={"max_new_tokens": 2})
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("format", ["peft", "merged"])
+def test_a_causal_run_is_exported_with_its_output_head(
+    family: str, format: str, tmp_path: Path
+) -> None:
+    run = spoken(tmp_path, family)
+
+    folder = Path(exported(run, tmp_path / "out", format=format)[0]["folder"])
+
+    auto = transformers.AutoModelForCausalLM
+    if format == "peft":
+        elsewhere = with_peft(auto.from_pretrained(run.parent / "model"), folder)
+    else:
+        elsewhere = auto.from_pretrained(folder)
+    assert not (folder / "heads.safetensors").exists()
+    model = load(run, device="cpu", registry=REGISTRY)
+    rows = model.language.encode_answers(["a b", "d e"], ["c", "f"])
+    own = torch.cat(model.outputs(rows, [0, 0]))
+    inputs = model.backbone.collate(rows)
+    assert inputs.targets is not None
+    ids = inputs.tensors["input_ids"]
+    with torch.no_grad():
+        shares = elsewhere.eval()(input_ids=ids, attention_mask=inputs.mask.long()).logits
+    each = shares.log_softmax(-1).gather(-1, inputs.targets.clamp(min=0)[..., None])[..., 0]
+    said = each.masked_fill(inputs.targets < 0, 0).sum(1)
+    torch.testing.assert_close(said, own, rtol=1e-4, atol=1e-4)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from .backbone import check_backbone
 from .component import check_component, check_plugin
 from .experts import check_experts
+from .language import check_language_model
 from .penalty import check_penalty
 from .placement import check_placement
 from .router import check_router
@@ -27,6 +28,7 @@ __all__ = [
     "check_backbone",
     "check_component",
     "check_experts",
+    "check_language_model",
     "check_penalty",
     "check_placement",
     "check_plugin",

@@ -14,8 +14,9 @@ def mtlora_components() -> list[Component]:
             kind="backbone",
             name="transformers",
             options="mtlora_transformers.options:TransformersOptions",
-            build="mtlora_transformers.backbone:build",
+            build="mtlora_transformers.build:build",
             summary="a frozen text model of Hugging Face transformers, from the hub or a folder",
             paper="arXiv:1910.03771",
+            capabilities={"language": True},
         )
     ]

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from torch import Tensor, nn
 
 from mtlora_core.context import Contexts
 from mtlora_core.errors import CompositionError
-from mtlora_core.inputs import Input, Text, texts_of
+from mtlora_core.inputs import Input
 from mtlora_core.interfaces import Backbone, Encoded, Inputs
 
-from .loading import load_model, load_tokenizer
+from .encoding import Texts
 from .options import TransformersOptions
 from .pooling import POOLINGS
 from .quiet import quiet
@@ -32,62 +30,40 @@ class TransformersBackbone(Backbone):
 
     Args:
         options: Name the model and say how to read it.
-        meta: Build it without weights on the meta device.
+        module: The model.
+        reader: What turns inputs into its batches.
 
     Raises:
-        CompositionError: the model cannot be loaded or is not as the family table says.
+        CompositionError: the model is not as the family table says.
     """
 
-    def __init__(self, options: TransformersOptions, *, meta: bool = False) -> None:
+    def __init__(self, options: TransformersOptions, module: nn.Module, reader: Texts) -> None:
         super().__init__()
         shape = options.shape()
         self.options = options
         self.width = shape.width
         self.source = options.model
-        self.module = load_model(options, meta=meta)
+        self.module = module
+        self.reader = reader
         self.checkpointing = False
         self._pool = POOLINGS[options.pooling_for(shape.causal)]
         verify(self.module, shape)
-        if not meta:
-            _ = self.tokenizer  # a tokenizer that cannot be read is known now
-
-    @cached_property
-    def tokenizer(self) -> Any:
-        """The model's tokenizer, loaded when first used."""
-        return load_tokenizer(self.options)
 
     def encode(self, inputs: Sequence[Input], max_length: int | None = None) -> list[Encoded]:
-        """Encode texts and pairs of texts, at most ``max_length`` tokens each.
+        """Encode inputs, at most ``max_length`` tokens each."""
+        return self.reader.encode(inputs, self.limit(max_length))
 
-        A pair is cut from its longer side. An empty text of a tokenizer without special tokens
-        becomes one padding token, so that it has features too.
-        """
-        limit = min(max_length or self.options.max_length, self.options.max_length)
-        texts = texts_of(inputs)
-        rows = self._tokenize(texts)
-        long = [i for i, row in enumerate(rows) if len(row["input_ids"]) > limit]
-        cut = self._tokenize([texts[i] for i in long], truncation=True, max_length=limit)
-        for i, row in zip(long, cut, strict=True):
-            rows[i] = row
-        truncated = set(long)
-        return [Encoded(row, len(row["input_ids"]), i in truncated) for i, row in enumerate(rows)]
+    def limit(self, max_length: int | None) -> int:
+        """Return how many tokens of an input are kept where a task asks for ``max_length``."""
+        return min(max_length or self.options.max_length, self.options.max_length)
 
     def collate(self, rows: Sequence[Encoded]) -> Inputs:
         """Pad encodings on the right, where no position depends on them."""
-        longest = max(row.length for row in rows)
-        tensors = {
-            name: torch.tensor(
-                [_padded(row.features[name], longest, self._padding(name)) for row in rows]
-            )
-            for name in rows[0].features
-        }
-        lengths = torch.tensor([row.length for row in rows])
-        return Inputs(tensors, torch.arange(longest) < lengths[:, None])
+        return self.reader.collate(rows)
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Return the last hidden states ``[b, t, width]``."""
-        output = self.module(**inputs.tensors, attention_mask=inputs.mask.long())
-        hidden: Tensor = output.last_hidden_state
+        hidden: Tensor = self.module(**self.reader.arguments(inputs)).last_hidden_state
         return hidden
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
@@ -98,7 +74,7 @@ class TransformersBackbone(Backbone):
         """Write ``module`` and the tokenizer as ``from_pretrained`` reads them."""
         with quiet():
             module.save_pretrained(folder)  # type: ignore[operator]
-            self.tokenizer.save_pretrained(folder)
+            self.reader.tokenizer.save_pretrained(folder)
 
     def checkpoint(self, context_fn: Callable[[], Contexts]) -> None:
         """Recompute each layer's activations in backward, non-re-entrant.
@@ -127,55 +103,3 @@ class TransformersBackbone(Backbone):
         if self.checkpointing:
             self.module.train()
         return self
-
-    def _tokenize(self, inputs: Sequence[Text], **options: Any) -> list[dict[str, list[int]]]:
-        """Return token ids, and types where the model has them, of texts and pairs mixed."""
-        rows: list[dict[str, list[int]]] = [{} for _ in inputs]
-        for pairs in (False, True):
-            chosen = [i for i, text in enumerate(inputs) if isinstance(text, tuple) == pairs]
-            texts = [inputs[i] for i in chosen]
-            for i, row in zip(chosen, self._rows(texts, pairs, options), strict=True):
-                rows[i] = row
-        return rows
-
-    def _rows(
-        self, texts: Sequence[Text], pairs: bool, options: dict[str, Any]
-    ) -> Iterator[dict[str, list[int]]]:
-        if not texts:
-            return
-        columns = zip(*texts, strict=True) if pairs else [texts]
-        encoded = self.tokenizer(
-            *map(list, columns),
-            **options,
-            return_attention_mask=False,
-            return_token_type_ids=self._has_types,
-            verbose=False,  # how long a text is before it is cut is no news
-        )
-        for values in zip(*encoded.values(), strict=True):
-            row = dict(zip(encoded.keys(), values, strict=True))
-            yield row if row["input_ids"] else {name: [self._padding(name)] for name in row}
-
-    @property
-    def _has_types(self) -> bool:
-        # RoBERTa has a table of one type, which its tokenizer's second text would overrun.
-        config: Any = self.module.config
-        return getattr(config, "type_vocab_size", 0) > 1
-
-    def _padding(self, name: str) -> int:
-        if name != "input_ids":
-            return 0
-        ids = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id)
-        return next((token for token in ids if token is not None), 0)
-
-
-def _padded(values: list[int], length: int, padding: int) -> list[int]:
-    return values + [padding] * (length - len(values))
-
-
-def build(options: TransformersOptions, *, meta: bool = False) -> TransformersBackbone:
-    """Return the backbone that ``options`` name.
-
-    Raises:
-        CompositionError: the model cannot be loaded or is not as the family table says.
-    """
-    return TransformersBackbone(options, meta=meta)

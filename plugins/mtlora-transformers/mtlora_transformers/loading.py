@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,12 +17,13 @@ from .options import TransformersOptions
 from .quiet import quiet
 
 
-def load_model(options: TransformersOptions, *, meta: bool) -> nn.Module:
-    """Return the frozen model without a task head, its dropout off.
+def load_model(options: TransformersOptions, *, meta: bool, language: bool = False) -> nn.Module:
+    """Return the frozen model, its dropout off, without a head or with that for language.
 
     Args:
         options: Name the model.
         meta: Build it from its configuration alone, on the meta device.
+        language: Build it with the head of a causal language model.
 
     Raises:
         CompositionError: files are missing, damaged or of another model.
@@ -31,7 +32,8 @@ def load_model(options: TransformersOptions, *, meta: bool) -> nn.Module:
         config = _without_dropout(
             transformers.AutoConfig.from_pretrained(_place(options), **_rights(options))
         )
-        module = _unloaded(options, config) if meta else _loaded(options, config)
+        kind = transformers.AutoModelForCausalLM if language else transformers.AutoModel
+        module = _unloaded(options, config, kind) if meta else _loaded(options, config, kind)
     for part in module.modules():
         if isinstance(part, nn.Dropout):
             part.p = 0.0  # where the family has a probability that its configuration does not say
@@ -48,9 +50,9 @@ def load_tokenizer(options: TransformersOptions) -> Any:
         return transformers.AutoTokenizer.from_pretrained(_place(options), **_rights(options))
 
 
-def _unloaded(options: TransformersOptions, config: Any) -> nn.Module:
+def _unloaded(options: TransformersOptions, config: Any, kind: Any) -> nn.Module:
     with torch.device("meta"):
-        module: nn.Module = transformers.AutoModel.from_config(
+        module: nn.Module = kind.from_config(
             config,
             dtype=getattr(torch, options.dtype),
             trust_remote_code=options.trust_remote_code,
@@ -58,9 +60,9 @@ def _unloaded(options: TransformersOptions, config: Any) -> nn.Module:
     return module
 
 
-def _loaded(options: TransformersOptions, config: Any) -> nn.Module:
-    module: nn.Module
-    module, report = transformers.AutoModel.from_pretrained(
+def _loaded(options: TransformersOptions, config: Any, kind: Any) -> nn.Module:
+    module: Any
+    module, report = kind.from_pretrained(
         _place(options),
         **_rights(options),
         config=config,
@@ -68,16 +70,31 @@ def _loaded(options: TransformersOptions, config: Any) -> nn.Module:
         use_safetensors=True,  # the other format is unpickled, which runs code
         output_loading_info=True,
     )
+    _check_complete(module, report)
+    return module  # type: ignore[no-any-return]  # the library is untyped
+
+
+def _check_complete(module: Any, report: Mapping[str, Any]) -> None:
     # transformers fills what a file lacks with random numbers. A pooler is read by no head of
     # ours, and files of models trained without one have none.
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
     unfit = sorted(str(key[0]) for key in report["mismatched_keys"])
+    head = module.get_output_embeddings()
+    if missing and head is not None and all(_is_of(head, module, name) for name in missing):
+        raise ValueError(
+            f"the file has no language-modelling head ({', '.join(missing)} is missing), which "
+            "causal tasks need; take a model that was saved with it"
+        )
     if missing or unfit:
         raise ValueError(
             f"weights missing: {len(missing)}, of another shape: {len(unfit)}, "
             f"among them {(missing + unfit)[0]}"
         )
-    return module
+
+
+def _is_of(part: nn.Module, whole: nn.Module, name: str) -> bool:
+    """Whether a parameter of ``whole`` is one of its ``part``."""
+    return any(parameter is whole.get_parameter(name) for parameter in part.parameters())
 
 
 def _without_dropout(config: Any) -> Any:

@@ -63,7 +63,7 @@ class TransformersOptions(BackboneOptions):
 
     def problems(self, shape: BackboneShape, sites: Sequence[Site]) -> Iterator[tuple[str, str]]:
         """Yield what cannot work with this model."""
-        positions = positions_of(read_config(self.model, self.revision))
+        positions = self.positions()
         if positions is not None and self.max_length > positions:
             yield (
                 "max_length",
@@ -76,6 +76,10 @@ class TransformersOptions(BackboneOptions):
             )
         if self.revision is not None and folder_of(self.model) is not None:
             yield "revision", f"{self.model} is a folder and has no revisions; leave it out"
+
+    def positions(self) -> int | None:
+        """Return how many tokens the model has positions for, or None where that is unknown."""
+        return positions_of(read_config(self.model, self.revision))
 
     def pooling_for(self, causal: bool) -> Pooling:
         """Return the pooling as written, or the usual one of the model's kind."""

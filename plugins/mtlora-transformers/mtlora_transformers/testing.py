@@ -81,16 +81,19 @@ def tiny_config(family: str, **changes: Any) -> Any:
 def save_tiny(folder: Path, family: str, seed: int = 0, **changes: Any) -> Path:
     """Write a tiny model and its tokenizer into ``folder`` and return it.
 
-    Encoders have ``[CLS]`` and ``[SEP]`` and know pairs; decoders have no special tokens but an
-    end, and none for padding. No weight is 0: that would hide what is added where.
+    Decoders are written with their language-modelling head. Encoders have ``[CLS]`` and ``[SEP]``
+    and know pairs; decoders have no special tokens but an end, and none for padding. No weight is
+    0: that would hide what is added where.
     """
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = transformers.AutoModel.from_config(tiny_config(family, **changes))
+        encoder = "bert" in family
+        kind: Any = transformers.AutoModel if encoder else transformers.AutoModelForCausalLM
+        model = kind.from_config(tiny_config(family, **changes))
         for parameter in model.parameters():
             nn.init.normal_(parameter, std=0.2)
         model.save_pretrained(folder)
-        _tokenizer("bert" in family).save_pretrained(folder)
+        _tokenizer(encoder).save_pretrained(folder)
     return folder
 
 

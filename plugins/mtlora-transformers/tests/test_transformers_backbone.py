@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from mtlora_core.errors import CompositionError
 from mtlora_core.inputs import Text
 from mtlora_core.testing import check_backbone, check_plugin, described
-from mtlora_transformers.backbone import TransformersBackbone, build
+from mtlora_transformers.backbone import TransformersBackbone
+from mtlora_transformers.build import build
 from mtlora_transformers.families import FAMILIES
 from mtlora_transformers.library import transformers
 from mtlora_transformers.options import TransformersOptions

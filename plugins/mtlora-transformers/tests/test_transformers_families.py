@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from mtlora_core.errors import CompositionError
 from mtlora_core.sites import BackboneShape, Layer, Projection
-from mtlora_transformers.backbone import build
 from mtlora_transformers.blocks import Blocks
+from mtlora_transformers.build import build
 from mtlora_transformers.description import describe, positions_of
 from mtlora_transformers.families import FAMILIES
 from mtlora_transformers.library import transformers

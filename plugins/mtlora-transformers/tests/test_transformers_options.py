@@ -17,7 +17,8 @@ import mtlora_transformers
 from mtlora_core.errors import CompositionError
 from mtlora_core.interfaces import Inputs
 from mtlora_core.options import RecipeText, describe
-from mtlora_transformers.backbone import TransformersBackbone, build
+from mtlora_transformers.backbone import TransformersBackbone
+from mtlora_transformers.build import build
 from mtlora_transformers.options import TransformersOptions
 from mtlora_transformers.testing import save_tiny
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -11,8 +11,9 @@ from typing import TypeVar
 import datasets
 
 from mtlora_core.errors import DataError
-from mtlora_core.tasks import SPLITS, Example, Split, Task, TaskData
+from mtlora_core.tasks import SPLITS, Example, Objective, Split, Task, TaskData
 
+from .causal import causal_rows, check_answers, shared_options
 from .faults import Faults
 from .labels import are_indices, as_names, as_numbers, by_index, by_name, vocabulary
 from .options import Entry, FilesOptions
@@ -20,7 +21,7 @@ from .read import read
 from .rows import Row, rows_of
 from .splits import Rows, cut
 
-Read = Callable[[Path], datasets.Dataset]
+Read = Callable[[Path, str | None], datasets.Dataset]
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -63,10 +64,9 @@ def _twice(tasks: list[TaskData]) -> Iterator[str]:
 
 def _tasks(entry: Entry, options: FilesOptions, reading: Read, seed: int) -> list[TaskData]:
     faults = Faults()
-    labelled = as_numbers if entry.objective == "regression" else as_names
 
     def rows_in(path: Path) -> list[Row]:
-        return labelled(rows_of(path, reading(path), entry, faults), faults)
+        return READERS[entry.objective](path, reading(path, entry.field), entry, faults)
 
     def rows_for(split: Split) -> list[Row]:
         files = _each(map(options.path, entry.files(split)), rows_in)
@@ -78,6 +78,22 @@ def _tasks(entry: Entry, options: FilesOptions, reading: Read, seed: int) -> lis
         raise DataError([*error.problems, *faults.lines()]) from error
     faults.check()
     return _each(_names(entry, rows), lambda name: _task(entry, name, _only(rows, name), seed))
+
+
+def _numbered(path: Path, table: datasets.Dataset, entry: Entry, faults: Faults) -> list[Row]:
+    return as_numbers(rows_of(path, table, entry, faults), faults)
+
+
+def _named(path: Path, table: datasets.Dataset, entry: Entry, faults: Faults) -> list[Row]:
+    return as_names(rows_of(path, table, entry, faults), faults)
+
+
+READERS: Mapping[Objective, Callable[[Path, datasets.Dataset, Entry, Faults], list[Row]]] = {
+    "classification": _named,
+    "regression": _numbered,
+    "causal": causal_rows,
+}
+"""What makes rows of a file's table, by objective."""
 
 
 def _names(entry: Entry, rows: Rows) -> list[str]:
@@ -94,6 +110,10 @@ def _task(entry: Entry, name: str, rows: Rows, seed: int) -> TaskData:
     _check_filled(entry, name, rows)
     if entry.objective == "regression":
         return _data(entry, name, (), cut(entry, name, rows, seed))
+    if entry.objective == "causal":
+        options = shared_options(entry, rows)
+        check_answers(options, rows)
+        return _data(entry, name, options, cut(entry, name, rows, seed))
     labels = entry.labels or vocabulary(rows["train"])
     named = _spelt(entry, labels, rows)
     _check_learnable(name, named)
@@ -143,10 +163,14 @@ def _data(entry: Entry, name: str, labels: tuple[str, ...], splits: Rows) -> Tas
         class_weights=_class_weights(entry, name, labels, splits["train"]),
         max_length=entry.max_length,
     )
-    indices = {label: index for index, label in enumerate(labels)}
+    classes = labels if entry.objective == "classification" else ()
+    indices = {label: index for index, label in enumerate(classes)}
 
     def examples(split: Split) -> list[Example]:
-        return [Example(row.input, indices.get(row.label, row.label)) for row in splits[split]]
+        return [
+            Example(row.input, indices.get(row.label, row.label), row.options)
+            for row in splits[split]
+        ]
 
     return TaskData(task, *map(examples, SPLITS))
 

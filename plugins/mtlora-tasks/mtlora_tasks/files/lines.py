@@ -25,14 +25,19 @@ def unreadable(path: Path) -> str | None:
         return reason
     if form(path) in DELIMITERS:
         return _bad_csv(path)
-    return _bad_array(path) if _is_array(path) else _bad_json(path)
+    return _bad_document(path) if _is_array(path) else _bad_json(path)
+
+
+def wrong_document(path: Path) -> str | None:
+    """Return ``file:line: reason`` for what keeps a file from being one JSON value, or None."""
+    return _not_text(path) or _bad_document(path)
 
 
 def _starts(path: Path) -> Iterator[int]:
     """Yield the line that each row begins at; nothing where rows are not told by lines."""
     if form(path) in DELIMITERS:
         yield from islice((line for line, _ in _records(path)), 1, None)
-    elif form(path) in (".jsonl", ".json") and not _is_array(path):
+    elif form(path) in (".jsonl", ".json") and not _is_document(path):
         yield from (line for line, _ in _objects(path))
 
 
@@ -89,7 +94,7 @@ def json_type(value: object) -> str:
     return "a list" if isinstance(value, list) else "an object"
 
 
-def _bad_array(path: Path) -> str | None:
+def _bad_document(path: Path) -> str | None:
     try:
         json.loads(path.read_text("utf-8-sig"))
     except json.JSONDecodeError as error:
@@ -112,3 +117,19 @@ def _bad_csv(path: Path) -> str | None:
 def _is_array(path: Path) -> bool:
     with path.open(encoding="utf-8-sig") as file:
         return form(path) == ".json" and file.read(4096).lstrip().startswith("[")
+
+
+def _is_document(path: Path) -> bool:
+    """Whether a file is one JSON value, whose rows are not told by lines."""
+    if _is_array(path):
+        return True
+    first = [text for _, text in islice(_objects(path), 2)]
+    return form(path) == ".json" and (len(first) < 2 or not _is_json(first[0]))
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True

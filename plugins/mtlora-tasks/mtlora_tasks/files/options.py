@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -24,17 +24,17 @@ from pydantic_core import CoreSchema
 
 from mtlora_core.options import Options, RecipePath
 from mtlora_core.sites import BackboneShape, Site
-from mtlora_core.tasks import SPLITS, Metric, Split
+from mtlora_core.tasks import DEFAULT_METRICS, SPLITS, Metric, Objective, Split
 
-from .paths import missing, unusable
+from .paths import form, missing, unusable
+from .template import Template
 
-Objective = Literal["classification", "regression"]
-
-METRICS: dict[Objective, tuple[Metric, ...]] = {
+METRICS: Mapping[Objective, tuple[Metric, ...]] = {
     "classification": ("accuracy", "macro-f1", "mcc"),
     "regression": ("spearman", "mse"),
+    "causal": (),
 }
-"""What each objective is scored by; the first is the default."""
+"""What each objective is scored by; the first is the default. Of causal tasks the recipe says."""
 
 
 def label_name(value: object) -> str | None:
@@ -60,7 +60,7 @@ def _names(values: Any) -> Any:
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{', '.join(twice)} is there twice; name each class once")
+        raise ValueError(f"{', '.join(twice)} is there twice; name each once")
     return names
 
 
@@ -85,6 +85,18 @@ def _column_or_pair(value: Any) -> Any:
     raise ValueError(f"{value!r} is neither a column nor two columns, such as [premise, claim]")
 
 
+def _column_or_answers(value: Any) -> Any:
+    if isinstance(value, str | list | tuple):
+        return _names(value)
+    raise ValueError(f"{value!r} is neither a list of answers nor the column that holds one")
+
+
+def _several(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    if isinstance(value, tuple) and len(_distinct(value)) < 2:
+        raise ValueError("there is nothing to choose from; write two answers or more")
+    return value
+
+
 def _weights(value: Any) -> Any:
     if isinstance(value, str) and value != "balanced":
         raise ValueError(f"{value!r} is neither 'balanced' nor a list with a weight for each class")
@@ -104,6 +116,11 @@ Labels = Annotated[
     Field(min_length=2),
     BeforeValidator(_names, json_schema_input_type=tuple[str | int | bool, ...]),
     AfterValidator(_distinct),
+]
+Choices = Annotated[
+    str | tuple[str, ...],
+    BeforeValidator(_column_or_answers, json_schema_input_type=str | tuple[str | int | bool, ...]),
+    AfterValidator(_several),
 ]
 ClassWeights = Annotated[Literal["balanced"] | tuple[PositiveFloat, ...], BeforeValidator(_weights)]
 
@@ -129,9 +146,23 @@ class Defaults(BaseModel):
     A column that holds none of these names may hold their indices, from 0.
     """
     objective: Objective = "classification"
-    """``classification``, or ``regression`` on labels that are numbers."""
+    """``classification``, ``regression`` on labels that are numbers, or ``causal``: a language
+    model learns to say the answer."""
+    template: Template | None = None
+    """Of a causal task: ``prompt`` and ``answer``, with ``{column}`` for what a row has there.
+    None: the texts of ``text`` and of ``label``, as they stand."""
+    chat: bool = False
+    """Whether a causal task's rows hold chats, written by the model's own chat template."""
+    messages: str = "messages"
+    """The column of a chat: a list of ``{role, content}``. What follows the user's last turn is
+    the answer."""
+    options: Choices | None = None
+    """Of a causal task: the answers to choose from, as they stand in the answer's column, or the
+    column that holds each row's own. None: the answers of the training rows, where they are 64 at
+    most and no other row has another."""
     metric: Metric | None = None
-    """The primary metric; None: accuracy, for regression spearman."""
+    """The primary metric; None: accuracy, for regression spearman. Of causal tasks the recipe's
+    ``evaluate:`` says."""
     weight: PositiveFloat = 1.0
     """Factor of the task's loss."""
     limit: PositiveInt | None = None
@@ -145,6 +176,9 @@ class Defaults(BaseModel):
 
     An entry with a name takes the rows that bear it; one without is a task for each value.
     """
+    field: str | None = None
+    """The key of a JSON file's one object that holds the rows; None: the file is a list of rows,
+    or has one a line."""
 
 
 class Entry(Defaults):
@@ -172,7 +206,21 @@ class Entry(Defaults):
     @property
     def metric_or_default(self) -> Metric:
         """The primary metric."""
-        return self.metric or METRICS[self.objective][0]
+        return self.metric or DEFAULT_METRICS[self.objective]
+
+    @property
+    def template_or_default(self) -> Template:
+        """How a row of a causal task becomes a prompt and its answer."""
+        return self.template or Template(prompt=f"{{{self.text}}}", answer=f"{{{self.label}}}")
+
+    @property
+    def task_columns(self) -> tuple[str, ...]:
+        """The task column, where there is one."""
+        return () if self.task_column is None else (self.task_column,)
+
+    def takes(self, task: str | None) -> bool:
+        """Whether a row with this value in the task column is the entry's."""
+        return self.name is None or task in (None, self.name)
 
     def files(self, split: Split) -> tuple[str, ...]:
         """Return the files of a split; empty where it is a share of the training rows."""
@@ -206,6 +254,12 @@ class Entry(Defaults):
             yield "validation", f"with the test split, {sum(shares):g} of the rows: none is left"
 
     def _scoring(self) -> Iterator[tuple[str, str]]:
+        if self.objective == "causal":
+            yield from self._answering()
+            return
+        for key in ("template", "chat", "options"):
+            if getattr(self, key):
+                yield key, f"belongs to causal tasks; write `objective: causal`, or leave {key} out"
         known = METRICS[self.objective]
         if self.metric_or_default not in known:
             yield (
@@ -219,6 +273,24 @@ class Entry(Defaults):
             found, right = len(self.class_weights), len(self.labels)
             if found != right:
                 yield "class_weights", f"has {found} weights for {right} classes; write one each"
+
+    def _answering(self) -> Iterator[tuple[str, str]]:
+        if self.metric is not None:
+            yield (
+                "metric",
+                "the recipe's `evaluate:` says how causal tasks are scored; leave it out",
+            )
+        for key in ("labels", "class_weights"):
+            if getattr(self, key) is not None:
+                yield key, "a causal task has answers, not classes; `options` names them"
+        if self.chat:
+            if self.template is not None:
+                yield "template", "a chat is written by the model's own template; leave one out"
+        elif self.template is not None:
+            if self.template.answer_column is None and self.options is not None:
+                yield "options", "an option stands for one column, and the answer has several"
+        elif isinstance(self.text, tuple):
+            yield "text", "a causal task reads one text; write a `template` to join the columns"
 
     def _no_classes(self) -> Iterator[tuple[str, str]]:
         for key in ("labels", "class_weights"):
@@ -250,8 +322,18 @@ class FilesOptions(Options):
         return self.root / Path(file).expanduser()
 
     def problems(self, shape: BackboneShape, sites: Sequence[Site]) -> Iterable[tuple[str, str]]:
-        """Yield ``(option, reason)`` for entries that cannot be read as written."""
-        return self.faults()
+        """Yield ``(option, reason)`` for entries that cannot be read, or not by this backbone."""
+        yield from self.faults()
+        if not shape.causal:
+            yield from dict.fromkeys(
+                (
+                    self._place(index, "objective"),
+                    "a causal task needs a causal language model, such as LLaMA, and "
+                    f"{shape.family} is none; take another backbone or objective",
+                )
+                for index, entry in enumerate(self.entries)
+                if entry.objective == "causal"
+            )
 
     def faults(self) -> list[tuple[str, str]]:
         """Return ``(option, reason)`` for what can be told without reading the data."""
@@ -269,6 +351,8 @@ class FilesOptions(Options):
             for file in entry.files(split):
                 if reason := unusable(self.path(file)):
                     yield split, reason
+                elif entry.field is not None and form(self.path(file)) != ".json":
+                    yield "field", f"only a .json file has fields, and {file} is none"
 
     def _again(self, index: int) -> Iterator[tuple[str, str]]:
         name = self.entries[index].name

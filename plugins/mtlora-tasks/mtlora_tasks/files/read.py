@@ -3,33 +3,69 @@
 from __future__ import annotations
 
 import csv
+import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import datasets
 
 from mtlora_core.errors import DataError
 
-from .lines import DELIMITERS, unreadable
+from .lines import DELIMITERS, unreadable, wrong_document
 from .paths import form
 
 
-def read(path: Path) -> datasets.Dataset:
+def read(path: Path, field: str | None = None) -> datasets.Dataset:
     """Return the rows of a file, in memory: nothing is left in the cache of ``datasets``.
 
     A CSV file's values are read as text, so that ``NA`` and ``007`` stay what they are.
 
+    Args:
+        path: The file.
+        field: The key under which a JSON file's one object holds its rows; None: it is a list of
+            them, or has one a line.
+
     Raises:
         DataError: the file cannot be read, with the line where there is one, or has no rows.
     """
+    if field is not None:
+        return _under(path, field)
     with _quiet(), TemporaryDirectory(prefix="mtlora-") as cache:
         try:
             return READERS[form(path)](path, cache)
         except Exception as error:  # of datasets, pyarrow, pandas and the system: all the file's
             raise DataError(_reason(path, error)) from error
+
+
+def _under(path: Path, field: str) -> datasets.Dataset:
+    whole = _document(path)
+    if not isinstance(whole, dict):
+        raise DataError(f"{path}: is no JSON object, so it has no field {field!r}; leave it out")
+    if field not in whole:
+        raise DataError(f"{path}: has no field {field!r}; its fields are {', '.join(whole)}")
+    rows = whole[field]
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{path}: field {field!r} holds no list of objects")
+    if not rows:
+        raise DataError(f"{path}: has no rows")
+    columns = dict.fromkeys(column for row in rows for column in row)
+    try:
+        return datasets.Dataset.from_dict({c: [row.get(c) for row in rows] for c in columns})
+    except (ValueError, TypeError) as error:  # of pyarrow, about a column of mixed types
+        raise DataError(f"{path}: cannot be read: {_first_line(error)}") from error
+
+
+def _document(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8-sig"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    except ValueError as error:
+        raise DataError(wrong_document(path) or f"{path}: is no JSON: {error}") from error
 
 
 def _reason(path: Path, error: Exception) -> str:

@@ -11,10 +11,13 @@ from typing import Any
 import datasets
 
 from mtlora_core.errors import DataError
-from mtlora_core.inputs import Text
+from mtlora_core.inputs import Input, Text
 
 from .faults import Faults
 from .options import Entry
+
+NO_TASK = "column {!r} names no task"
+"""Of a row without a value in the task column."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,11 @@ class Row:
     """Its place in the file, from 0."""
     task: str | None
     """The value of the task column, where there is one."""
-    input: Text
+    input: Input
     label: Any
-    """As it was read; later the name of a class, or a number."""
+    """As it was read; later the name of a class, a number, or an answer."""
+    options: tuple[str, ...] = ()
+    """The answers that this row may be answered with, where rows have their own."""
 
 
 def rows_of(path: Path, table: datasets.Dataset, entry: Entry, faults: Faults) -> list[Row]:
@@ -38,30 +43,35 @@ def rows_of(path: Path, table: datasets.Dataset, entry: Entry, faults: Faults) -
         DataError: the file has not the columns.
     """
     texts = (entry.text,) if isinstance(entry.text, str) else entry.text
-    tasks = () if entry.task_column is None else (entry.task_column,)
-    _check_columns(path, (*texts, entry.label, *tasks), table.column_names)
+    check_columns(path, (*texts, entry.label, *entry.task_columns), table.column_names)
     rows = (
         Row(path, index, task, _text(values), label)
         for index, (task, label, *values) in enumerate(
             zip(
-                _tasks(table, *tasks),
+                tasks_of(table, entry),
                 table[entry.label][:],
                 *(table[column][:] for column in texts),
                 strict=True,
             )
         )
     )
-    own = (row for row in rows if entry.name is None or row.task in (None, entry.name))
+    own = (row for row in rows if entry.takes(row.task))
     return [row for row in own if _is_whole(row, texts, entry, faults)]
 
 
-def _tasks(table: datasets.Dataset, column: str | None = None) -> list[str | None]:
-    if column is None:
+def tasks_of(table: datasets.Dataset, entry: Entry) -> list[str | None]:
+    """Return the value of each row's task column, where there is one."""
+    if entry.task_column is None:
         return [None] * len(table)
-    return [None if value in (None, "") else str(value) for value in table[column][:]]
+    return [None if value in (None, "") else str(value) for value in table[entry.task_column][:]]
 
 
-def _check_columns(path: Path, wanted: Sequence[str], names: Sequence[str]) -> None:
+def check_columns(path: Path, wanted: Sequence[str], names: Sequence[str]) -> None:
+    """Check that a file has the columns that are wanted.
+
+    Raises:
+        DataError: it has not, with the nearest name and those it has.
+    """
     if missing := [column for column in dict.fromkeys(wanted) if column not in names]:
         raise DataError(f"{path}: {_absent(column, names)}" for column in missing)
 
@@ -73,10 +83,10 @@ def _absent(column: str, names: Sequence[str]) -> str:
 
 
 def _is_whole(row: Row, columns: Sequence[str], entry: Entry, faults: Faults) -> bool:
-    values = (row.input,) if len(columns) == 1 else row.input
+    values: Any = (row.input,) if len(columns) == 1 else row.input
     problems = [p for pair in zip(columns, values, strict=True) for p in _wrong(*pair)]
     if entry.task_column is not None and row.task is None:
-        problems.append((f"column {entry.task_column!r} names no task", None))
+        problems.append((NO_TASK.format(entry.task_column), None))
     for what, value in problems:
         faults.add(row.path, row.index, what, value)
     return not problems

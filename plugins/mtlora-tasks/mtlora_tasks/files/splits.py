@@ -46,7 +46,7 @@ def _limited(entry: Entry, name: str, train: list[Row], seed: int) -> list[Row]:
 
 
 def _strata(entry: Entry, rows: Sequence[Row]) -> list[str]:
-    return ["" if entry.objective == "regression" else row.label for row in rows]
+    return [row.label if entry.objective == "classification" else "" for row in rows]
 
 
 def _chosen(rows: list[Row], drawn: set[int]) -> list[Row]:

@@ -1,0 +1,44 @@
+"""Builds the ``transformers`` backbone that options name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .backbone import TransformersBackbone
+from .encoding import Texts
+from .language import TransformersLanguageModel
+from .loading import load_model
+from .options import TransformersOptions
+
+
+def build(
+    options: TransformersOptions, *, meta: bool = False, language: bool = False
+) -> TransformersBackbone:
+    """Return the backbone that ``options`` name.
+
+    Args:
+        options: Name the model and say how to read it.
+        meta: Build it without weights on the meta device.
+        language: Build a causal model with its output head, as a
+            :class:`~mtlora_core.interfaces.LanguageModel`.
+
+    Raises:
+        CompositionError: the model cannot be loaded or is not as the family table says.
+    """
+    model = load_model(options, meta=meta, language=language)
+    reader = _reader(options, model, language)
+    if not meta:
+        _ = reader.tokenizer  # a tokenizer that cannot be read is known now
+    if language:
+        return TransformersLanguageModel(options, model, reader, check=not meta)
+    return TransformersBackbone(options, model, reader)
+
+
+def _reader(options: TransformersOptions, model: Any, language: bool) -> Texts:
+    return Texts(
+        options,
+        # RoBERTa has a table of one type, which its tokenizer's second text would overrun.
+        types=getattr(model.config, "type_vocab_size", 0) > 1,
+        chats=options.shape().causal,
+        keep_end=language,
+    )
