@@ -46,7 +46,6 @@ $(VENV)/.installed: $(VENV)/.python constraints.txt $(PROJECTS)
 
 $(VENV)/.tools: $(VENV)/.installed
 	$(INSTALL) hypothesis jsonschema mypy pytest ruff
-	$(INSTALL) --no-deps peft
 	@touch $@
 
 $(VENV)/.python:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtlora_core.context import Contexts
 from mtlora_core.errors import CompositionError
@@ -19,7 +18,6 @@ from mtlora_core.interfaces import Backbone, Encoded, Inputs
 from .loading import load_model, load_tokenizer
 from .options import TransformersOptions
 from .pooling import POOLINGS
-from .quiet import quiet
 from .verification import verify
 
 
@@ -43,7 +41,6 @@ class TransformersBackbone(Backbone):
         shape = options.shape()
         self.options = options
         self.width = shape.width
-        self.source = options.model
         self.module = load_model(options, meta=meta)
         self.checkpointing = False
         self._pool = POOLINGS[options.pooling_for(shape.causal)]
@@ -93,12 +90,6 @@ class TransformersBackbone(Backbone):
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Return the hidden state of each row that ``pooling`` names, in float32."""
         return self._pool(hidden.float(), mask)
-
-    def save(self, module: nn.Module, folder: Path) -> None:
-        """Write ``module`` and the tokenizer as ``from_pretrained`` reads them."""
-        with quiet():
-            module.save_pretrained(folder)  # type: ignore[operator]
-            self.tokenizer.save_pretrained(folder)
 
     def checkpoint(self, context_fn: Callable[[], Contexts]) -> None:
         """Recompute each layer's activations in backward, non-re-entrant.
