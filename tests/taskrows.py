@@ -76,7 +76,7 @@ def task_losses(model: MultiTaskModel, ids: Sequence[int], seed: int = 0) -> dic
     with model.adapters.context.serving(torch.tensor(ids), inputs.mask):
         hidden = model.backbone(inputs)
     # In full width, where a backbone's own pooling is in float32.
-    real = inputs.mask[..., None].to(model.heads[0].weight.dtype)
+    real = inputs.mask[..., None].to(next(model.heads.parameters()).dtype)
     features = (hidden * real).sum(1) / real.sum(1)
     rows = {t: [i for i, each in enumerate(ids) if each == t] for t in sorted({*ids})}
     return {

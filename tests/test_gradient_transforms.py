@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import toy_language
 from torch import Tensor
 from toys import toy_recipe, toy_registry
 
@@ -77,13 +78,14 @@ def mtlora_components() -> list[Component]:
     ]
 
 
-REGISTRY = toy_registry(transformers=mtlora_transformers, here=sys.modules[__name__])
+REGISTRY = toy_registry(
+    transformers=mtlora_transformers, language=toy_language, here=sys.modules[__name__]
+)
 
 
 def plan_with(*regularizers: Any, train: Mapping[str, Any] | None = None, **changes: Any) -> Plan:
-    recipe = toy_recipe(
-        regularizers=[*regularizers], **{"train": {**TRAIN, **(train or {})}, **changes}
-    )
+    whole = {"train": {**TRAIN, **(train or {})}, **changes}
+    recipe = toy_recipe(regularizers=[*regularizers], **whole)
     return resolve(load_recipe(recipe), REGISTRY)
 
 
@@ -111,6 +113,18 @@ def test_rows_that_are_only_summed_give_joint_training(scope: str) -> None:
     joint, summed = state_after(), state_after({"use": "summed", "scope": scope})
 
     torch.testing.assert_close(summed, joint, rtol=1e-3, atol=1e-5)
+
+
+def test_causal_tasks_have_rows_as_any_other() -> None:
+    causal: dict[str, Any] = {
+        "backbone": "toy-language",
+        "tasks": {"use": "repeat", "classes": True},
+        "train": {**TRAIN, "loss": {"average": "tokens"}},
+    }
+
+    torch.testing.assert_close(
+        state_after("summed", **causal), state_after(**causal), rtol=1e-3, atol=1e-5
+    )
 
 
 def test_one_task_alone_has_nothing_to_conflict_with() -> None:
