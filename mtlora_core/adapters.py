@@ -13,10 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from . import bytask
 from .context import TaskContext
 from .errors import CompositionError
-from .interfaces import Experts, Penalty, Router, SiteInput
+from .interfaces import Experts, GradientTransform, Penalty, Router, SiteInput
+from .options import Scope
 from .sites import Site
+from .taskaxis import TaskAxis
 
 
 class Adapter(nn.Module):
@@ -41,13 +44,37 @@ class Adapter(nn.Module):
         if not torch.is_autocast_enabled(hidden.device.type):
             # A backbone in bfloat16 keeps its dtype, the adapters keep float32.
             hidden = hidden.to(next(self.experts.parameters()).dtype)
+        weight = _weight(module, self.site) if self.needs_base else None
+        seen = SiteInput(hidden, base_output, weight, context)
+        axis = context.axis
+        update = self._update(seen) if axis is None else self._update_by_task(seen, axis)
+        return base_output + update.to(base_output.dtype)
+
+    def _update(self, seen: SiteInput) -> Tensor:
         routing = None
         if self.router is not None:
-            routing = replace(self.router(hidden, context), mask=context.mask_for(hidden))
-            context.record(self.site.name, routing)
-        weight = _weight(module, self.site) if self.needs_base else None
-        update: Tensor = self.experts(SiteInput(hidden, base_output, weight, context), routing)
-        return base_output + update.to(base_output.dtype)
+            mask = seen.context.mask_for(seen.hidden)
+            routing = replace(self.router(seen.hidden, seen.context), mask=mask)
+            seen.context.record(self.site.name, routing)
+        update: Tensor = self.experts(seen, routing)
+        return update
+
+    def _update_by_task(self, seen: SiteInput, axis: TaskAxis) -> Tensor:
+        """Return the update, its gradient a row a task; see :mod:`mtlora_core.bytask`.
+
+        What penalties read is the routing of the real router for the input cut off from its
+        graph: a penalty has no task, so it must not flow into the rows of earlier sites.
+        """
+        if self.router is None:
+            return bytask.update(self.experts, seen, None, axis)
+        routed = bytask.route(self.router, seen, axis)
+        if axis.penalized:
+            apart = replace(seen, hidden=seen.hidden.detach())
+            read = bytask.route_jointly(self.router, apart, axis)
+        else:
+            read = bytask.joined(routed, seen, axis)
+        seen.context.record(self.site.name, read)
+        return bytask.update(self.experts, seen, routed, axis)
 
 
 @dataclass(frozen=True)
@@ -59,6 +86,15 @@ class WeightedPenalty:
     penalty: Penalty
 
 
+@dataclass(frozen=True)
+class ScopedTransform:
+    """The gradient transform of the recipe, by its part's name."""
+
+    name: str
+    scope: Scope
+    transform: GradientTransform
+
+
 class Adapters(nn.Module):
     """The adapters of a model, by site; attached to a backbone by forward hooks.
 
@@ -66,6 +102,7 @@ class Adapters(nn.Module):
         adapters: One for each site.
         tasks: The names of the tasks, in the order of their ids.
         penalties: The recipe's penalties.
+        transform: The recipe's gradient transform, for the training loop.
     """
 
     def __init__(
@@ -73,11 +110,13 @@ class Adapters(nn.Module):
         adapters: Sequence[Adapter],
         tasks: Sequence[str] = (),
         penalties: Sequence[WeightedPenalty] = (),
+        transform: ScopedTransform | None = None,
     ) -> None:
         super().__init__()
         self.sites = nn.ModuleDict({adapter.site.name: adapter for adapter in adapters})
         self.context = TaskContext(tuple(tasks))
         self.penalties = tuple(penalties)
+        self.transform = transform
         self._handles: list[Any] = []
 
     def __iter__(self) -> Iterator[Adapter]:

@@ -70,9 +70,17 @@ class Parts:
             reason = self._penalty_problem(part)
             if reason:
                 yield keys, reason
+        for keys, part in self._transforms()[1:]:
+            first, other = self._transforms()[0]
+            yield (
+                keys,
+                f"{part.name!r} transforms gradients, and so does {other.name!r} at "
+                f"{'.'.join(map(str, first))}; a step takes one gradient, so keep one of them",
+            )
 
     def notices(self) -> Iterator[Problem]:
         """Yield what is allowed and hardly meant."""
+        yield from self._transform_notices()
         experts, router = self.experts, self.router
         if experts is None or router is None or router.capabilities.get("learned", True):
             return
@@ -90,6 +98,19 @@ class Parts:
         for keys, part in self.found.items():
             if part.capabilities.get("penalizes") == "routing":
                 yield keys, f"{part.name!r} penalizes routing, and {router.name!r} learns none"
+
+    def _transforms(self) -> list[tuple[Keys, Component]]:
+        return [(keys, part) for keys, part in self.found.items() if part.transforms_gradients]
+
+    def _transform_notices(self) -> Iterator[Problem]:
+        for keys, part in self.found.items():
+            penalizes = part.capabilities.get("penalizes")
+            if penalizes in ("routing", "selection") and self._transforms():
+                yield (
+                    keys,
+                    f"under {self._transforms()[0][1].name!r}, {part.name!r} moves routers only: "
+                    "its gradient does not flow on into the sites before them",
+                )
 
     def site_problems(self, sites: Sequence[Site]) -> Iterator[Problem]:
         """Yield what is wrong with the chosen sites, and who cannot work there."""

@@ -54,7 +54,7 @@ experts
     example, whatever the router), ``start_equal`` (fresh experts differ in nothing, so only their
     weights can tell them apart).
 regularizer
-    ``penalizes`` (``weights``, ``routing``, or ``selection``: which experts a sparse router
+    Either ``penalizes`` (``weights``, ``routing``, or ``selection``: which experts a sparse router
     keeps) or ``transforms_gradients``.
 placement
     ``sites`` (of ``projection`` and ``block``).
@@ -88,6 +88,11 @@ class Component:
         # A frozen dataclass over a caller's dict would not be frozen.
         object.__setattr__(self, "capabilities", MappingProxyType(dict(self.capabilities)))
 
+    @property
+    def transforms_gradients(self) -> bool:
+        """Whether this is a regularizer that makes one gradient of the tasks' gradients."""
+        return bool(self.capabilities.get("transforms_gradients", False))
+
 
 def problems_of(component: Component) -> list[str]:
     """Return what breaks the contract in a description; nothing is imported."""
@@ -111,7 +116,20 @@ def problems_of(component: Component) -> list[str]:
             problems.append(f"{where}: capability {name!r} must not be {value!r}")
     if component.kind == "router" and component.capabilities.get("per") not in get_args(Per):
         problems.append(f"{where}: capability 'per' must be one of {', '.join(get_args(Per))}")
+    if component.kind == "regularizer":
+        problems += _regularizer_problems(where, component)
     return problems
+
+
+def _regularizer_problems(where: str, component: Component) -> list[str]:
+    penalizes = "penalizes" in component.capabilities
+    if penalizes == component.transforms_gradients:
+        said = "both" if penalizes else "neither"
+        return [
+            f"{where}: declares {said} of 'penalizes' and 'transforms_gradients'; "
+            "a regularizer does one of the two"
+        ]
+    return []
 
 
 def load(text: str) -> Any:

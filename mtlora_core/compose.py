@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from .adapters import Adapter, Adapters, WeightedPenalty
+from .adapters import Adapter, Adapters, ScopedTransform, WeightedPenalty
 from .component import load
 from .errors import CompositionError, DataError
 from .interfaces import Backbone, Experts, Router
 from .model import MultiTaskModel
-from .options import PenaltyOptions
+from .options import PenaltyOptions, TransformOptions
 from .recipe import EvaluateOptions, Recipe, load_recipe
 from .registry import Registry
 from .resolve import Bound, Plan, resolve
@@ -134,6 +134,11 @@ def attach(
     """
     read = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     plan = resolve(read, registry or Registry.discover(), module)
+    if plan.transform is not None:
+        raise CompositionError(
+            f"{plan.transform.component.name!r} transforms the gradients of a step, which is the "
+            "training loop's: leave it out, or train with mtlora_core.fit"
+        )
     if not tasks:
         _refuse_needing_tasks(plan)
     adapters = build_adapters(plan, tasks)
@@ -157,9 +162,19 @@ def build_adapters(plan: Plan, tasks: Sequence[str]) -> Adapters:
     """Build the adapters of a plan for every site, attached to nothing yet."""
     penalties = [
         WeightedPenalty(b.component.name, _weight(b), load(b.component.build)(b.options))
-        for b in plan.regularizers
+        for b in plan.penalties
     ]
-    return Adapters([_adapter(plan, site, tasks) for site in plan.sites], tasks, penalties)
+    adapters = [_adapter(plan, site, tasks) for site in plan.sites]
+    return Adapters(adapters, tasks, penalties, _transform(plan))
+
+
+def _transform(plan: Plan) -> ScopedTransform | None:
+    bound = plan.transform
+    if bound is None:
+        return None
+    assert isinstance(bound.options, TransformOptions), "a transform's options say its scope"
+    transform = load(bound.component.build)(bound.options)
+    return ScopedTransform(bound.component.name, bound.options.scope, transform)
 
 
 def _adapter(plan: Plan, site: Site, tasks: Sequence[str]) -> Adapter:

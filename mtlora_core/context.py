@@ -21,6 +21,7 @@ from .errors import CompositionError
 
 if TYPE_CHECKING:
     from .interfaces import Routing
+    from .taskaxis import TaskAxis
 
 
 class _Claim(int):
@@ -47,6 +48,19 @@ class Served:
         tasks, places = self.task_ids.unique(return_inverse=True)
         return tuple(tasks.tolist()), places
 
+    @cached_property
+    def tasks(self) -> list[int]:
+        """The task of each example, read from the device once a forward."""
+        return [] if self.task_ids is None else self.task_ids.tolist()
+
+    def rows(self, rows: slice) -> Served:
+        """Return what is served to some of the rows."""
+        ids, mask = self.task_ids, self.mask
+        return Served(
+            None if ids is None else ids[rows],
+            None if mask is None else mask[rows],
+        )
+
 
 class TaskContext:
     """The only mutable thing that parts of one model share.
@@ -59,6 +73,8 @@ class TaskContext:
         self.tasks = tasks
         self.records: dict[str, Routing] = {}
         """This forward's routing by site, in the graph; a recomputation records nothing."""
+        self.axis: TaskAxis | None = None
+        """Set for the time of a step in which every task's gradient is wanted apart."""
         self._served = Served(None, None)
         self._held: dict[str, Tensor] = {}
 
@@ -110,6 +126,15 @@ class TaskContext:
         if self._served.mask is None or hidden.shape[1] > self._served.mask.shape[1]:
             return None
         return _repeated(self._served.mask, hidden)[:, -hidden.shape[1] :]
+
+    @property
+    def served_tasks(self) -> list[int]:
+        """The task of each example of this forward."""
+        return self._served.tasks
+
+    def narrowed(self, rows: slice) -> AbstractContextManager[None]:
+        """Serve only some of this forward's examples, to a part that runs on their rows alone."""
+        return _Replay(self, self._served.rows(rows))
 
     def record(self, site: str, routing: Routing) -> None:
         """Keep a site's routing for penalties and statistics, once a forward."""
@@ -164,11 +189,12 @@ class TaskContext:
 
     def __getstate__(self) -> dict[str, object]:
         """Leave a forward's own state behind: a copy starts idle."""
-        return {"tasks": self.tasks, "records": {}, "_served": Served(None, None), "_held": {}}
+        idle = {"records": {}, "_served": Served(None, None), "_held": {}, "axis": None}
+        return {"tasks": self.tasks, **idle}
 
 
 class _Replay(AbstractContextManager[None]):
-    """Serves a forward's examples again; entered anew by every backward pass of that forward."""
+    """Serves other examples for a while, such as an earlier forward's in its backward pass."""
 
     def __init__(self, context: TaskContext, served: Served) -> None:
         self.context = context

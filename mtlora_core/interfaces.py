@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -98,6 +99,13 @@ class Router(nn.Module, ABC):
     by the task on their first axis, so that a task's examples move its own entries only. Entries
     behind those of the tasks belong to none."""
 
+    segmented: ClassVar[bool] = False
+    """Whether parameters that tasks share enter ``forward`` only through
+    :mod:`mtlora_core.lowrank`, ``linear`` and ``mix``, as the parameters themselves. A gradient
+    transform then has the gradient of every task at the price of the joint one. What does not
+    say so runs once for each task instead, on the task's rows: exact for whatever treats the
+    rows of a batch apart, at the price of small products."""
+
     @abstractmethod
     def forward(self, hidden: Tensor, context: TaskContext) -> Routing:
         """Return the experts' weights for ``hidden`` ``[b, t, d]``, per the declared unit.
@@ -139,6 +147,13 @@ class Experts(nn.Module, ABC):
     by the task on their first axis, so that a task's examples move its own entries only. Entries
     behind those of the tasks belong to none."""
 
+    segmented: ClassVar[bool] = False
+    """Whether parameters that tasks share enter ``forward`` only through
+    :mod:`mtlora_core.lowrank`, ``linear`` and ``mix``, as the parameters themselves. A gradient
+    transform then has the gradient of every task at the price of the joint one. What does not
+    say so runs once for each task instead, on the task's rows: exact for whatever treats the
+    rows of a batch apart, at the price of small products."""
+
     count: int
     """``e``, how many experts a router weighs."""
 
@@ -175,6 +190,51 @@ class Penalty(Protocol):
 
     def __call__(self, experts: Experts, routing: Routing | None) -> Tensor:
         """Return a scalar in the graph, 0 where there is nothing to penalize."""
+        ...
+
+
+@dataclass(frozen=True)
+class TaskGradients:
+    """The task gradients of one step, for some of the groups of parameters that a scope makes.
+
+    Row t is the gradient of task t's share of the loss; the rows add up to the joint gradient.
+    """
+
+    groups: Sequence[Sequence[Tensor]]
+    """M groups; a group's parameters in order, each as ``[T, p]``."""
+    task_ids: tuple[int, ...]
+    """The T tasks that have examples in the step, row by row."""
+    seed: int
+    """The same for all groups and processes, another every step: seed generators with this."""
+
+    @cached_property
+    def gramians(self) -> Tensor:
+        """The products of every two rows of each group, as ``[M, T, T]``."""
+        return torch.stack([torch.stack([g @ g.T for g in group]).sum(0) for group in self.groups])
+
+    def matrices(self) -> list[Tensor]:
+        """Return each group's rows as ``[T, P]``."""
+        return [group[0] if len(group) == 1 else torch.cat([*group], 1) for group in self.groups]
+
+    def weighted(self, weights: Tensor) -> list[Tensor]:
+        """Return each group's weighted sum of rows as ``[P]``; ``weights`` is ``[M, T]``."""
+        return [
+            torch.cat([own.to(g.dtype) @ g for g in group])
+            for own, group in zip(weights, self.groups, strict=True)
+        ]
+
+
+class GradientTransform(Protocol):
+    """Makes one gradient of the tasks' gradients. A function will do.
+
+    A function of its input alone, so that a resumed run and every process do the same.
+    """
+
+    def __call__(self, gradients: TaskGradients) -> Sequence[Tensor]:
+        """Return the gradient of each group as ``[P]``, without changing the rows.
+
+        Called several times a step where that saves memory, each time with other groups.
+        """
         ...
 
 
@@ -382,6 +442,14 @@ class BuildPenalty(Protocol):
         ...
 
 
+class BuildTransform(Protocol):
+    """Makes a gradient transform. Its scope is applied by the training loop."""
+
+    def __call__(self, options: Any) -> GradientTransform:
+        """Return the transform."""
+        ...
+
+
 class BuildTasks(Protocol):
     """Reads the tasks."""
 
@@ -403,9 +471,11 @@ __all__ = [
     "BuildPlacement",
     "BuildRouter",
     "BuildTasks",
+    "BuildTransform",
     "Encoded",
     "Experts",
     "Factors",
+    "GradientTransform",
     "Inputs",
     "LanguageModel",
     "Options",
@@ -414,4 +484,5 @@ __all__ = [
     "Routing",
     "SiteInput",
     "StepRouting",
+    "TaskGradients",
 ]

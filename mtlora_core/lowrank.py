@@ -1,8 +1,11 @@
-"""The algebra that mixes experts, once, for every part.
+"""The algebra of low-rank updates, once, for every part: ``linear``, and ``mix`` over experts.
 
 No loop over experts and no ``[b, t, o]`` temporary per expert: weights of a model or a task mix
 the factors first, weights of a token go onto the low-rank side, where an expert is ``r`` wide.
 Experts with down-projections of their own have a low-rank side each, so all weights go there.
+
+Parameters that enter through these two alone have gradients for every task at the price of joint
+ones; see :attr:`mtlora_core.interfaces.Experts.segmented`.
 """
 
 from __future__ import annotations
@@ -12,6 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from .interfaces import Routing
+from .segmented import linear
+from .taskaxis import leaf_of
+
+__all__ = ["linear", "mix"]
 
 
 def mix(low: Tensor, up: Tensor, routing: Routing, task_ids: Tensor | None = None) -> Tensor:
@@ -29,7 +36,8 @@ def mix(low: Tensor, up: Tensor, routing: Routing, task_ids: Tensor | None = Non
     """
     assert routing.per != "task" or task_ids is not None, "weights per task need each row's task"
     weights = routing.weights.to(low.dtype)
-    if low.dim() == 3 and routing.per in ("model", "task"):
+    premixable = low.dim() == 3 and routing.per in ("model", "task")
+    if premixable and leaf_of(up) is None:  # B is mixed into one that has no rows
         return _premixed(low, up, routing.weights.to(up.dtype), task_ids)
     own = low if low.dim() == 4 else low[..., None, :]  # [b, t, e or 1, r]
     match routing.per:
@@ -41,7 +49,7 @@ def mix(low: Tensor, up: Tensor, routing: Routing, task_ids: Tensor | None = Non
             weights = weights[:, None]
         case "token":
             weights = weights[:, :, 0]
-    return functional.linear(_spread(own, weights), up.flatten(1))
+    return linear(_spread(own, weights), up, up.shape[0], -1)
 
 
 def mixed(up: Tensor, weights: Tensor) -> Tensor:
@@ -79,6 +87,5 @@ def _grouped(own: Tensor, up: Tensor, weights: Tensor) -> Tensor:
     """One batched GEMM over groups of output dimensions; ``weights`` is ``[b, t, g, e]``."""
     groups = weights.shape[2]
     spread = _spread(own[:, :, None], weights)  # [b, t, g, e * r]
-    grouped = up.flatten(1).unflatten(0, (groups, -1))  # [g, o / g, e * r]
-    update = torch.einsum("btgk,gmk->btgm", spread, grouped)
+    update = linear(spread, up, groups, -1, up.shape[1] * up.shape[2])
     return update.flatten(2)

@@ -77,6 +77,19 @@ class PenaltyOptions(Options):
     """Factor of the penalty in the loss; the penalty is a mean over sites."""
 
 
+Scope = Literal["per-matrix", "per-layer", "global"]
+"""Over which parameters a task's gradient is one vector: each parameter tensor alone, those of a
+transformer layer together, or all."""
+
+
+class TransformOptions(Options):
+    """Base of a gradient transform's options."""
+
+    scope: Scope = "per-matrix"
+    """Over which parameters a task's gradient is one vector: every parameter tensor alone (the
+    stacked factors of a site's experts are one), those of a layer together, or all."""
+
+
 class RecipeText(str):
     """A string of a recipe that remembers the folder it is relative to."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .component import Component
-from .options import Options
+from .options import Options, TransformOptions
 from .recipe import Recipe
 from .sites import BackboneShape, Site
 
@@ -41,6 +41,35 @@ class Plan:
     observers: tuple[object, ...] = field(default=(), compare=False, repr=False)
     """The plugins that the recipe names under ``observe``."""
 
+    @property
+    def penalties(self) -> tuple[Bound, ...]:
+        """The regularizers that are added to the loss."""
+        return tuple(b for b in self.regularizers if not b.component.transforms_gradients)
+
+    @property
+    def transform(self) -> Bound | None:
+        """The regularizer that makes one gradient of the tasks' gradients."""
+        return next((b for b in self.regularizers if b.component.transforms_gradients), None)
+
+    def rows_kept(self) -> tuple[str, ...]:
+        """Return why a step keeps the gradients of all tasks; nothing where it need not.
+
+        Then they take a number for each present task and shared parameter. A run on several
+        processes keeps them whatever its plan.
+        """
+        if self.transform is None:
+            return ()
+        assert isinstance(self.transform.options, TransformOptions)
+        accumulate = self.recipe.train.accumulate
+        return tuple(
+            reason
+            for reason, holds in (
+                ("scope: global", self.transform.options.scope == "global"),
+                (f"train.accumulate: {accumulate}", accumulate > 1),
+            )
+            if holds
+        )
+
     def parts(self) -> Iterator[tuple[str, Bound]]:
         """Yield each part with its place, such as ``("regularizers.0", bound)``."""
         for kind in ("backbone", "placement", "experts", "router"):
@@ -58,7 +87,7 @@ class Plan:
         """
         return self.recipe.to_json()
 
-    def describe(self) -> dict[str, list[dict[str, Any]]]:
+    def describe(self) -> dict[str, Any]:
         """Return parts and sites as plain data, as ``check`` and ``--dry-run`` show them."""
         parts = [
             {
@@ -73,4 +102,4 @@ class Plan:
         ]
         names = ("name", "kind", "reads", "adds", "d", "o")
         sites = [{name: getattr(site, name) for name in names} for site in self.sites]
-        return {"parts": parts, "sites": sites}
+        return {"parts": parts, "sites": sites, "rows_kept": [*self.rows_kept()]}

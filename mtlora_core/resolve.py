@@ -10,7 +10,14 @@ from typing import Any
 from .compatibility import Parts
 from .component import load
 from .errors import CompositionError, MtloraError, PluginError, RecipeError
-from .options import BackboneOptions, MixedOptions, Options, PenaltyOptions, RouterOptions
+from .options import (
+    BackboneOptions,
+    MixedOptions,
+    Options,
+    PenaltyOptions,
+    RouterOptions,
+    TransformOptions,
+)
 from .plan import Bound, Plan
 from .recipe import PartSpec, Recipe, validated
 from .recipe.node import Keys
@@ -199,6 +206,8 @@ def _options_class(installed: Installed) -> type[Options]:
     base = Options
     if component.kind == "backbone":
         base = BackboneOptions
+    elif component.transforms_gradients:
+        base = TransformOptions
     elif "penalizes" in component.capabilities:
         base = PenaltyOptions
     if not (isinstance(model, type) and issubclass(model, base)):

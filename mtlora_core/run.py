@@ -24,6 +24,7 @@ from .train.baselines import Baseline, baselines
 from .train.corpus import Corpus
 from .train.engine import make_accelerator
 from .train.evaluate import split_table
+from .train.gradients import count_shared
 from .train.loop import advance, keep
 from .train.session import Session, start, total_steps
 
@@ -109,6 +110,7 @@ def describe(plan: Plan) -> dict[str, Any]:
     return {
         **plan.describe(),
         "parameters": count_parameters(model),
+        "rows": _row_sizes(plan, model),
         "tasks": _task_rows(data, train),
         "steps": total_steps(plan.recipe.train, [len(each.train) for each in data]),
     }
@@ -121,6 +123,12 @@ def count_parameters(model: MultiTaskModel) -> dict[str, int]:
     frozen = sum(p.numel() for p in model.backbone.parameters())
     trained = adapters + heads
     return {"trainable": trained, "total": trained + frozen, "adapters": adapters, "heads": heads}
+
+
+def _row_sizes(plan: Plan, model: MultiTaskModel) -> dict[str, int]:
+    """Return how many tasks a step may have, and over how many parameters each has a row."""
+    tasks = min(len(model.tasks), plan.recipe.train.batch_size)
+    return {"tasks": tasks, "parameters": count_shared(model.adapters)}
 
 
 def free_folder(parent: Path, name: str) -> Path:

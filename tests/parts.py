@@ -18,6 +18,7 @@ from mtlora_core.options import (
     PenaltyOptions,
     RecipePath,
     RouterOptions,
+    TransformOptions,
 )
 from mtlora_core.registry import Registry
 from mtlora_core.sites import BackboneShape, Block, Layer, Projection, Site
@@ -123,6 +124,10 @@ class WeightOptions(PenaltyOptions):
     """A penalty."""
 
 
+class SurgeryOptions(TransformOptions):
+    """A gradient transform."""
+
+
 class DataOptions(Options):
     """Tasks in a folder."""
 
@@ -163,6 +168,12 @@ def penalty(name: str, penalizes: str) -> Component:
     return part("regularizer", name, WeightOptions, capabilities={"penalizes": penalizes})
 
 
+def transform(name: str) -> Component:
+    """Return a gradient transform."""
+    capabilities = {"transforms_gradients": True}
+    return part("regularizer", name, SurgeryOptions, capabilities=capabilities)
+
+
 STANDARD = (
     part("backbone", "frozen", FrozenOptions),
     part("placement", "side", SideOptions, capabilities={"sites": ("projection", "block")}),
@@ -177,6 +188,7 @@ STANDARD = (
     router("pooled", "token", causal=False),
     penalty("apart", "weights"),
     penalty("even", "routing"),
+    transform("surgery"),
 )
 
 

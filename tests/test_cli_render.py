@@ -38,6 +38,8 @@ def described(**changes: Any) -> dict[str, Any]:
         "parts": [{"path": "experts", "name": "hydra", "options": {"rank": 16}, **part}],
         "sites": [{"name": f"layer{i}_ffn", **site} for i in range(6)],
         "parameters": {"trainable": 713_121, "total": 23_426_337},
+        "rows_kept": [],
+        "rows": {"tasks": 8, "parameters": 147_456},
         "tasks": {name: task_row() for name in TASKS},
         "steps": 400,
         **changes,
@@ -153,6 +155,15 @@ def test_a_plan_shows_parts_options_sites_parameters_and_steps() -> None:
     assert "400" in shown
 
 
+def test_a_plan_shows_what_keeping_the_gradients_of_all_tasks_takes() -> None:
+    kept = ["scope: global", "train.accumulate: 4"]
+    shown = " ".join(" ".join(drawn(render.plan(described(rows_kept=kept)))).split())
+
+    assert "task gradients 4.7 MB kept in a step, 8 tasks × 147,456 parameters, for" in shown
+    assert "for scope: global and train.accumulate: 4" in shown
+    assert "task gradients" not in " ".join(drawn(render.plan(described())))
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [(4, "rank 4"), (True, "rank true"), (["a", "b"], "rank [a, b]"), (1e-4, "rank 0.0001")],
@@ -218,6 +229,8 @@ def test_the_table_of_an_evaluation_names_the_split_and_the_number_of_examples()
         (figures.interval(0.1, 0.25), "[0.100, 0.250]"),
         (figures.interval(None, None), "–"),
         (figures.share(713_121, 23_426_337), "3.0 %"),
+        (figures.memory(4_718_592), "4.7 MB"),
+        (figures.memory(4_800_000_000), "4.8 GB"),
         (figures.share(75_497_472, 6_800_000_000), "1.1 %"),
         (figures.share(1, 3000), "0.033 %"),
         (figures.rate(950.4), "950"),

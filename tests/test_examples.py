@@ -32,6 +32,7 @@ def test_there_is_a_recipe_of_every_method_and_row() -> None:
         "mtlora-block-routing",
         "mtlora-block-spectral",
         "multilora",
+        "ortho-lora",
         "single-task",
         "smora",
         "uniform-orthogonality",

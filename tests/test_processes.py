@@ -71,9 +71,10 @@ def finish_with_two(folder: Path, *words: str) -> None:
     subprocess.run([sys.executable, *launcher, str(SCRIPT), str(folder), *words], check=True)
 
 
-def test_two_processes_give_the_result_of_one(tmp_path: Path) -> None:
-    finish(tmp_path / "one", "--exact")
-    finish_with_two(tmp_path / "two", "--exact")
+@pytest.mark.parametrize("variant", ["--exact", "--surgery"])
+def test_two_processes_give_the_result_of_one(tmp_path: Path, variant: str) -> None:
+    finish(tmp_path / "one", variant)
+    finish_with_two(tmp_path / "two", variant)
 
     one, two = steps_of(tmp_path / "one"), steps_of(tmp_path / "two")
     assert [record["tokens"] for record in one] == [record["tokens"] for record in two]

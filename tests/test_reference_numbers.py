@@ -13,7 +13,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from mtlora_core.adapters import Adapter, Adapters
-from mtlora_core.interfaces import Penalty, Router
+from mtlora_core.interfaces import Penalty, Router, TaskGradients
 from mtlora_core.sites import Site
 from mtlora_experts.dora import Dora
 from mtlora_experts.hydra import Hydra
@@ -35,6 +35,7 @@ from mtlora_regularizers.options import (
     SpectralAwareOptions,
     UniformOrthogonalityOptions,
 )
+from mtlora_regularizers.orthogonal_gradient import coefficients
 from mtlora_regularizers.spectral_aware import SpectralAware
 from mtlora_regularizers.uniform_orthogonality import UniformOrthogonality
 from mtlora_routers.fine_grained import FineGrained
@@ -293,8 +294,19 @@ def test_penalties_between_experts_agree_in_value_and_gradient(name: str, which:
     assert_agrees(experts.up.grad, tensors[f"grad_{which}"].movedim(0, 1))
 
 
+@pytest.mark.parametrize("name", names("pcgrad_*"))
+def test_the_orthogonal_gradient_agrees_for_a_given_order(name: str) -> None:
+    tensors, _ = numbers(name)
+    rows = tensors["task_gradients"]
+    weights = coefficients((rows @ rows.T)[None], tensors["order"])
+    gradients = TaskGradients([[rows]], tuple(range(len(rows))), seed=0)
+
+    assert_agrees(gradients.weighted(weights)[0], tensors["combined_sum"])
+
+
 def test_there_are_numbers_for_every_method() -> None:
     assert [len(names(p)) for p in ("hydra_component_*", "hydra_block_*", "lora_*")] == [8, 6, 2]
     assert [len(names(p)) for p in ("dora_*", "multilora_*", "moelora_*")] == [2, 2, 2]
     assert [len(names(p)) for p in ("mtl_lora_full_*", "mtl_lora_diagonal_*")] == [2, 2]
     assert len(names("orthogonality_penalties_*")) == 2
+    assert len(names("pcgrad_*")) == 4

@@ -265,6 +265,13 @@ def test_the_width_that_options_are_held_against_is_the_backbone_s() -> None:
             ],
         ),
         (
+            {"regularizers": ["surgery", "apart", "surgery"]},
+            [
+                "regularizers.2: 'surgery' transforms gradients, and so does 'surgery' at "
+                "regularizers.0; a step takes one gradient, so keep one of them"
+            ],
+        ),
+        (
             {"placement": {"use": "side", "sites": []}},
             ["placement: chooses no site of this backbone; it needs at least one"],
         ),
@@ -387,6 +394,39 @@ def test_a_sparse_router_s_choice_can_be_penalized_and_held_against_the_experts(
     assert isinstance(error, CompositionError)
 
 
+def test_a_transform_is_told_from_penalties_and_says_what_becomes_of_those_on_routing() -> None:
+    plan = plan_of(regularizers=["even", "surgery", "apart"])
+
+    assert plan.transform is not None
+    assert plan.transform.component.name == "surgery"
+    assert [bound.component.name for bound in plan.penalties] == ["even", "apart"]
+    assert plan.notices == (
+        "regularizers.0: under 'surgery', 'even' moves routers only: its gradient does not flow "
+        "on into the sites before them",
+    )
+    assert plan_of().transform is None
+
+
+@pytest.mark.parametrize(
+    ("scope", "accumulate", "reasons"),
+    [
+        ("per-matrix", 1, []),
+        ("per-layer", 1, []),
+        ("global", 1, ["scope: global"]),
+        ("per-matrix", 4, ["train.accumulate: 4"]),
+        ("global", 2, ["scope: global", "train.accumulate: 2"]),
+    ],
+)
+def test_a_plan_says_why_the_gradients_of_all_tasks_are_kept(
+    scope: str, accumulate: int, reasons: list[str]
+) -> None:
+    changes: dict[str, Any] = {"train": {"accumulate": accumulate}}
+    plan = plan_of(regularizers=[{"use": "surgery", "scope": scope}], **changes)
+
+    assert plan.describe()["rows_kept"] == reasons
+    assert plan_of(**changes).describe()["rows_kept"] == []
+
+
 def test_an_unlearned_router_that_tells_units_apart_is_no_disguise() -> None:
     hashed = plugin(router("hashed", "token", learned=False))
     recipe = recipe_with(router="hashed", regularizers=["apart"])
@@ -431,6 +471,10 @@ def test_a_plugin_that_is_broken_is_fatal_where_it_is_named_and_only_there() -> 
         (Component("router", "x", "parts:plugin", "x:y", ""), "subclass of mtlora_core.options"),
         (part("backbone", "x", NoOptions), "options.BackboneOptions"),
         (part("regularizer", "x", NoOptions, capabilities={"penalizes": "weights"}), "Penalty"),
+        (
+            part("regularizer", "x", NoOptions, capabilities={"transforms_gradients": True}),
+            "options.TransformOptions",
+        ),
     ],
 )
 def test_options_that_break_the_contract_name_the_plugin(component: Component, reason: str) -> None:

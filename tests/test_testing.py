@@ -25,8 +25,9 @@ from mtlora_core.interfaces import (
     Router,
     Routing,
     SiteInput,
+    TaskGradients,
 )
-from mtlora_core.options import BackboneOptions, Options, PenaltyOptions
+from mtlora_core.options import BackboneOptions, Options, PenaltyOptions, TransformOptions
 from mtlora_core.sites import BackboneShape, Block, Layer, Projection, Site
 from mtlora_core.tasks import Example, Task, TaskData
 from mtlora_core.testing import (
@@ -38,6 +39,7 @@ from mtlora_core.testing import (
     check_plugin,
     check_router,
     check_tasks,
+    check_transform,
     described,
     tiny_shape,
 )
@@ -219,6 +221,75 @@ def test_catches_experts_whose_tasks_share_what_they_call_their_own(
 ) -> None:
     with pytest.raises(AssertionError, match=message):
         check_experts(component_of("experts", FaultyOptions, build))
+
+
+class LooselySegmented(Pair):
+    segmented = True
+
+
+class LooselySegmentedGate(Gate):
+    segmented = True
+
+
+def test_catches_parts_that_say_they_are_segmented_and_go_around_the_core_s_algebra() -> None:
+    with pytest.raises(
+        AssertionError, match=r"segmented, and parameter (down|up) enters otherwise"
+    ):
+        check_experts(component_of("experts", FaultyOptions, LooselySegmented))
+    with pytest.raises(AssertionError, match="segmented, and parameter weight enters otherwise"):
+        check_router(component_of("router", FaultyOptions, LooselySegmentedGate))
+
+
+# Transforms
+
+
+class FaultyTransformOptions(TransformOptions):
+    fault: str = ""
+    """What the part does wrong."""
+
+
+class Average:
+    def __init__(self, options: FaultyTransformOptions) -> None:
+        self.fault, self.calls = options.fault, 0
+
+    def __call__(self, gradients: TaskGradients) -> list[Tensor]:
+        self.calls += 1
+        tasks, groups = len(gradients.task_ids), len(gradients.groups)
+        weights = torch.full((groups, tasks), 1 / tasks)
+        if self.fault == "memory":
+            weights *= self.calls
+        if self.fault == "company":
+            weights *= groups
+        if self.fault == "zero":
+            weights /= gradients.gramians.sum((1, 2))[:, None]
+        if self.fault == "turned":
+            weights *= -1
+        if self.fault == "changes":
+            gradients.groups[0][0].zero_()
+        vectors = gradients.weighted(weights)
+        return vectors[:1] if self.fault == "shapes" else vectors
+
+
+def test_a_sound_transform_passes() -> None:
+    check_transform(component_of("regularizer", FaultyTransformOptions, Average))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("memory", "asked again"),
+        ("company", "which groups come with it"),
+        ("zero", "not finite"),
+        ("turned", "is turned"),
+        ("changes", "changes the rows"),
+        ("shapes", "have the shapes"),
+    ],
+)
+def test_catches_a_transform_that_breaks_its_contract(fault: str, message: str) -> None:
+    component = component_of("regularizer", FaultyTransformOptions, Average)
+
+    with pytest.raises(AssertionError, match=message):
+        check_transform(component, {"fault": fault})
 
 
 # Penalties

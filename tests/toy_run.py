@@ -41,7 +41,18 @@ PER_TASK: dict[str, Any] = {
     "router": None,
     "regularizers": [],
 }
-VARIANTS: dict[str, dict[str, Any]] = {"--exact": EXACT, "--per-task": PER_TASK}
+SURGERY: dict[str, Any] = {
+    # Steps of four examples of five tasks, so that a process has tasks that the other lacks.
+    **EXACT,
+    "train": {**TRAIN, "batch_size": 4, "accumulate": 1, "learning_rate": 1e-5},
+    "regularizers": ["orthogonal-gradient", "spectral-aware"],
+    "tasks": {"use": "toy", "count": 5},
+}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "--exact": EXACT,
+    "--per-task": PER_TASK,
+    "--surgery": SURGERY,
+}
 
 
 def main(folder: Path, resume: bool) -> None:

@@ -36,5 +36,5 @@ def check(
 
     console = render.console()
     console.print(render.parts(described["parts"]))
-    console.print(render.sites(described["sites"]))
+    console.print(render.sites(described["sites"]), *render.rows_kept(described), sep="\n")
     typer.echo("ok")

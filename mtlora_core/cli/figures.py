@@ -30,6 +30,11 @@ def rate(number: float) -> str:
     return f"{number:.0f}"
 
 
+def memory(size: int) -> str:
+    """Return a number of bytes with its unit: ``0.4 MB``, ``1.2 GB``."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
 def duration(seconds: float | None) -> str:
     """Return a time as a clock has it: ``0:07``, ``1:23``, ``2:03:00``."""
     if seconds is None:

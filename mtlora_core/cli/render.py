@@ -132,6 +132,7 @@ def plan(described: Row) -> Group:
         "",
         sites(described["sites"]),
         parameters(described["parameters"]),
+        *rows_kept(described),
         line("steps", f"{described['steps']:,}"),
         "",
         tasks(described["tasks"]),
@@ -143,6 +144,19 @@ def parameters(counts: Row) -> Text:
     trainable, total = counts["trainable"], counts["total"]
     share = figures.share(trainable, total)
     return line("parameters", f"{trainable:,} of {total:,} are trained ({share})")
+
+
+def rows_kept(described: Row) -> list[Text]:
+    """Return a line that says what keeping the gradients of all tasks takes, if a step does."""
+    if not described["rows_kept"]:
+        return []
+    why, sizes = " and ".join(described["rows_kept"]), described.get("rows")
+    if sizes is None:
+        return [line("task gradients", f"all kept in a step, tasks × shared parameters, for {why}")]
+    tasks, shared = sizes["tasks"], sizes["parameters"]
+    memory = figures.memory(4 * tasks * shared)
+    what = f"{memory} kept in a step, {tasks:,} tasks × {shared:,} parameters"
+    return [line("task gradients", f"{what}, for {why}")]
 
 
 def tasks(rows: Mapping[str, Row]) -> Table:

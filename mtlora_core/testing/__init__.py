@@ -23,6 +23,7 @@ from .placement import check_placement
 from .router import check_router
 from .samples import components_of, described, tiny_shape, tiny_site
 from .tasks import check_tasks
+from .transform import check_transform
 
 __all__ = [
     "check_backbone",
@@ -34,6 +35,7 @@ __all__ = [
     "check_plugin",
     "check_router",
     "check_tasks",
+    "check_transform",
     "components_of",
     "described",
     "tiny_shape",

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from types import ModuleType
 
 from ..component import Component, load, problems_of
-from ..options import BackboneOptions, Options, PenaltyOptions
+from ..options import BackboneOptions, Options, PenaltyOptions, TransformOptions
 from .samples import components_of
 
 
@@ -60,7 +60,9 @@ def _check_loaded(component: Component) -> None:
 def _base(component: Component) -> type[Options]:
     if component.kind == "backbone":
         return BackboneOptions
-    if component.kind == "regularizer" and "penalizes" in component.capabilities:
+    if component.transforms_gradients:
+        return TransformOptions
+    if component.kind == "regularizer":
         return PenaltyOptions
     return Options
 

@@ -17,6 +17,7 @@ from .samples import (
     BATCH,
     TASKS,
     TOKENS,
+    assert_has_rows,
     assert_moves_only_its_own,
     assert_same_state,
     batch_hidden,
@@ -42,7 +43,8 @@ def check_experts(
     finite, depends on the routing but on no other row, and is the same for the same weights
     whatever their unit; declared mergeable, their factors make the same update; ``up_factors`` is
     ``[o, count, r]`` in the graph; every parameter gets a gradient; what they declare
-    ``task_indexed`` is moved by its own task alone; a forward changes nothing they keep; the same
+    ``task_indexed`` is moved by its own task alone; where they say that they are ``segmented``,
+    their parameters have a gradient for every task; a forward changes nothing they keep; the same
     seed makes the same experts, and the meta device experts of the same shapes.
 
     Args:
@@ -56,6 +58,7 @@ def check_experts(
     for per in mixes or (None,):
         _check_fresh(make, site, per)
         _check_trained(make, site, per)
+        _check_segmented(make, site, per)
     _check_units_agree(make, site, mixes)
     if component.capabilities.get("mergeable") and site.kind == "projection":
         _check_factors(make, site, mixes)
@@ -81,8 +84,9 @@ def _update(
     routing: Routing | None,
     rows: int = BATCH,
     task_ids: Tensor | None = None,
+    context: TaskContext | None = None,
 ) -> Tensor:
-    context = TaskContext(TASKS)
+    context = context or TaskContext(TASKS)
     task_ids = batch_task_ids() if task_ids is None else task_ids
     with seeded(5):
         base_output = torch.randn(BATCH, TOKENS, site.o).to(device())[:rows]
@@ -192,6 +196,18 @@ def _check_task_indexed(make: Make, site: Site, per: Per | None) -> None:
     ids = torch.ones_like(batch_task_ids())
     _update(experts, site, _routing(experts, per), task_ids=ids).square().sum().backward()
     assert_moves_only_its_own(experts, task=1)
+
+
+def _check_segmented(make: Make, site: Site, per: Per | None) -> None:
+    experts = randomized(make()).eval()
+    ids = batch_task_ids().sort().values
+    if experts.segmented:
+        assert_has_rows(
+            experts,
+            lambda context: _update(
+                experts, site, _routing(experts, per), task_ids=ids, context=context
+            ),
+        )
 
 
 def _check_construction(make: Callable[..., Experts]) -> None:

@@ -18,6 +18,7 @@ from .samples import (
     BATCH,
     TASKS,
     TOKENS,
+    assert_has_rows,
     assert_moves_only_its_own,
     assert_same_state,
     batch_hidden,
@@ -44,8 +45,9 @@ def check_router(
     too, and sum to one if it says so; it says what it chose from exactly if it is sparse; they
     depend neither on other rows nor on padding, nor, declared causal, on later tokens; it asks
     for the task exactly if it says so; learned, every parameter gets a gradient; what it declares
-    ``task_indexed`` is moved by its own task alone; a forward changes nothing it keeps; the same
-    seed makes the same router, and the meta device one of the same shapes.
+    ``task_indexed`` is moved by its own task alone; where it says that it is ``segmented``, its
+    parameters have a gradient for every task; a forward changes nothing it keeps; the same seed
+    makes the same router, and the meta device one of the same shapes.
 
     Args:
         component: The router's description.
@@ -60,6 +62,7 @@ def check_router(
     _check_causality(component, make, site)
     _check_gradients(make, site)
     _check_task_indexed(make, site)
+    _check_segmented(make, site)
     _check_construction(make)
 
 
@@ -73,9 +76,13 @@ def _make(
 
 
 def _route(
-    router: Router, hidden: Tensor, ids: Tensor | None = None, mask: Tensor | None = None
+    router: Router,
+    hidden: Tensor,
+    ids: Tensor | None = None,
+    mask: Tensor | None = None,
+    context: TaskContext | None = None,
 ) -> Routing:
-    context = TaskContext(TASKS)
+    context = context or TaskContext(TASKS)
     with context.serving(batch_task_ids() if ids is None else ids, mask):
         routing = router(hidden, context)
     assert isinstance(routing, Routing), f"forward returns no Routing, but {routing!r}"
@@ -199,6 +206,14 @@ def _check_task_indexed(make: Make, site: Site) -> None:
     weights = routing.weights[1] if routing.per == "task" else routing.weights
     weights.square().sum().backward()
     assert_moves_only_its_own(router, task=1)
+
+
+def _check_segmented(make: Make, site: Site) -> None:
+    router, ids = randomized(make()).eval(), batch_task_ids().sort().values
+    if router.segmented:
+        assert_has_rows(
+            router, lambda context: _route(router, batch_hidden(site), ids, context=context).weights
+        )
 
 
 def _check_construction(make: Callable[..., Router]) -> None:

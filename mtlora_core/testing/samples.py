@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, TypeVar
@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from .. import hookspecs
 from ..component import Component, Kind, Per, load
+from ..context import TaskContext
 from ..interfaces import Experts, Router, Routing
 from ..sites import BackboneShape, Block, Layer, Projection, Site
+from ..taskaxis import TaskAxis, shared_parameters
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -141,6 +143,31 @@ def assert_moves_only_its_own(part: Experts | Router, task: int) -> None:
         assert len(owned) >= len(TASKS), f"task_indexed {name!r} has {len(owned)} entries, too few"
         moved = [i for i, grad in enumerate(_entry_gradients(owned)) if grad.any()]
         assert moved == [task], f"examples of task {task} move {name!r} of the tasks {moved}"
+
+
+def assert_has_rows(part: Experts | Router, run: Callable[[TaskContext], Tensor]) -> None:
+    """Assert that a part that says it is ``segmented`` gives each shared parameter a row a task.
+
+    Args:
+        part: Experts or a router.
+        run: Runs the part in a context, on rows that are ordered by task.
+    """
+    context, shared = TaskContext(TASKS), shared_parameters(part, part.task_indexed)
+    run(context).square().sum().backward()
+    joint = {name: torch.as_tensor(parameter.grad) for name, parameter in shared.items()}
+    part.zero_grad(set_to_none=True)
+    axis = TaskAxis(context, range(len(TASKS)), {part: shared})
+    with axis.carried():
+        run(context).square().sum().backward()
+    for name, parameter in shared.items():
+        rows = axis.leaves[parameter].tensor.grad
+        assert parameter.grad is None, (
+            f"says it is segmented, and parameter {name} enters otherwise than through "
+            "mtlora_core.lowrank: part of its gradient belongs to no task"
+        )
+        assert rows is not None, f"says it is segmented, and parameter {name} has no rows"
+        same = torch.allclose(rows.sum(0), joint[name], rtol=1e-4, atol=1e-5)
+        assert same, f"the rows of parameter {name} do not add up to its gradient"
 
 
 def _entry_gradients(owned: nn.Parameter | nn.ParameterList) -> list[Tensor]:

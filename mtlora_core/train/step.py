@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from time import perf_counter
 from typing import Any
 
@@ -22,7 +22,7 @@ from ..errors import TrainingError
 from ..interfaces import StepRouting
 from ..seeds import derive
 from .corpus import Batch, Pick
-from .gradients import sum_gradients
+from .gradients import TaskRows, sum_gradients
 from .objectives import example_losses, shares
 from .optimizer import set_rate
 from .session import Session
@@ -50,7 +50,7 @@ def take_step(session: Session) -> dict[str, Any]:
         step.accumulate()
     sums = step.sums()
     _refuse_not_finite(session, sums)
-    norm = _update(session)
+    norm = _update(session, step.rows)
     routing = step.statistics.finish(session.accelerator)
     teach(model.adapters, routing)
     progress.step += 1
@@ -87,6 +87,7 @@ class _Step:
         every_step = learns_from_load(session.model.adapters)
         observed = every_step or (session.progress.step + 1) % ROUTING_EVERY == 0
         self.statistics = RoutingStatistics(session.model.adapters, observed)
+        self.rows = _rows(session, {pick.task for pick in picks})
         self.waited = 0.0
 
     def _units(self) -> Counter[str]:
@@ -98,13 +99,21 @@ class _Step:
         return units
 
     def accumulate(self) -> None:
-        """Add the gradients of every forward of this process."""
-        for part in _parts(self.picks, self.session.options.accumulate, self.session.accelerator):
-            asked = perf_counter()
-            batch = self.session.train.batch(part, self.average)
-            self.waited += perf_counter() - asked
-            loss = self._loss(batch)
-            self.session.scaler.scale(loss).backward()
+        """Add the gradients of every forward of this process, by task where that is wanted."""
+        options, accelerator = self.session.options, self.session.accelerator
+        with nullcontext() if self.rows is None else self.rows.collecting():
+            for part in _parts(self.picks, options.accumulate, accelerator):
+                self._accumulate(part)
+
+    def _accumulate(self, part: Sequence[Pick]) -> None:
+        asked = perf_counter()
+        # Task by task, so that the rows of one are together; in the same order with and without
+        # a transform, so that dropout masks are the same.
+        picks = sorted(part, key=lambda pick: pick.task)
+        batch = self.session.train.batch(picks, self.average)
+        self.waited += perf_counter() - asked
+        loss = self._loss(batch)
+        self.session.scaler.scale(loss).backward()
 
     def _loss(self, batch: Batch) -> Tensor:
         """Return this forward's part of the step's loss, penalties by its share of examples."""
@@ -158,10 +167,26 @@ def _parts(
             yield part
 
 
-def _update(session: Session) -> float:
-    """Sum, unscale and clip the gradients, then step; return their norm before clipping."""
+def _rows(session: Session, tasks: set[int]) -> TaskRows | None:
+    """Return what collects the step's task gradients, where the recipe has a transform."""
+    if session.model.adapters.transform is None:
+        return None
+    return TaskRows(
+        session.model.adapters,
+        [*tasks],
+        seed=derive(session.seed, "transform", session.progress.step),
+        forwards=session.options.accumulate,
+        accelerator=session.accelerator,
+        scale=session.scaler.get_scale(),
+    )
+
+
+def _update(session: Session, rows: TaskRows | None) -> float:
+    """Sum, transform, unscale and clip the gradients, then step; return their norm unclipped."""
     parameters = [p for group in session.optimizer.param_groups for p in group["params"]]
     sum_gradients(parameters, session.accelerator)
+    if rows is not None:
+        rows.finish()
     session.scaler.unscale_(session.optimizer)
     norm = float(clip_grad_norm_(parameters, session.options.clip or math.inf))
     if not math.isfinite(norm) and not session.scaler.is_enabled():

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mtlora_core.lowrank import linear
+
 
 def fresh_uniform(*shape: int) -> nn.Parameter:
     """Return factors of ``shape``, uniform in ±1/√width of what they read, the last axis.
@@ -41,6 +43,6 @@ def low_rank(hidden: Tensor, down: Tensor, scale: float, dropout: float) -> Tens
     """
     if dropout:
         hidden = functional.dropout(hidden, dropout)
-    low = functional.linear(hidden, down.flatten(0, -2)) * scale
+    low = linear(hidden, down) * scale
     split: Tensor = low.unflatten(-1, down.shape[:-1])
     return split

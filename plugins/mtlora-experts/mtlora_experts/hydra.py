@@ -25,6 +25,8 @@ class Hydra(Experts):
     their dtype, or autocast's.
     """
 
+    segmented = True
+
     def __init__(self, options: HydraOptions, site: Site, tasks: Sequence[str]) -> None:
         super().__init__()
         self.count = options.count

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor
-from torch.nn import functional
 
 from mtlora_core.interfaces import Experts, Factors, Routing, SiteInput
+from mtlora_core.lowrank import linear
 from mtlora_core.sites import Site
 
 from .factors import fresh_uniform, fresh_up, low_rank
@@ -22,6 +22,8 @@ class Lora(Experts):
     float32 whatever the backbone's dtype; the update has their dtype, or autocast's.
     """
 
+    segmented = True
+
     def __init__(self, options: LoraOptions, site: Site, tasks: Sequence[str]) -> None:
         super().__init__()
         self.count = 1
@@ -33,7 +35,8 @@ class Lora(Experts):
     def forward(self, site: SiteInput, routing: Routing | None) -> Tensor:
         """Return the update ``[b, t, o]``; there is one expert, so routing changes nothing."""
         dropout = self.dropout if self.training else 0.0
-        return functional.linear(low_rank(site.hidden, self.down, self.scale, dropout), self.up)
+        low = low_rank(site.hidden, self.down, self.scale, dropout)
+        return linear(low, self.up)
 
     def factors(
         self, weights: Tensor | None, task: int | None, base_weight: Tensor | None

@@ -27,6 +27,8 @@ class Moe(Experts):
     autocast's.
     """
 
+    segmented = True
+
     def __init__(self, options: MoeOptions, site: Site, tasks: Sequence[str]) -> None:
         super().__init__()
         self.count = options.count

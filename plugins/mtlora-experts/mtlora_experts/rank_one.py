@@ -26,6 +26,8 @@ class RankOne(Experts):
     whatever the backbone's dtype; the update has their dtype, or autocast's.
     """
 
+    segmented = True
+
     def __init__(self, options: RankOneOptions, site: Site, tasks: Sequence[str]) -> None:
         super().__init__()
         self.count = options.count

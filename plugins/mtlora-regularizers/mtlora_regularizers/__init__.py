@@ -1,4 +1,4 @@
-"""What keeps experts apart and in use: the door, descriptions only."""
+"""What keeps experts apart and tasks from hurting each other: the door, descriptions only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mtlora_core.hookspecs import hookimpl
 
 @hookimpl
 def mtlora_components() -> list[Component]:
-    """Describe the penalties of this package."""
+    """Describe the penalties and the transform of this package."""
     return [
         Component(
             kind="regularizer",
@@ -45,5 +45,14 @@ def mtlora_components() -> list[Component]:
             summary="every expert kept by as many tokens as every other",
             paper="arXiv:2101.03961",
             capabilities={"penalizes": "selection", "transforms_gradients": False},
+        ),
+        Component(
+            kind="regularizer",
+            name="orthogonal-gradient",
+            options="mtlora_regularizers.options:OrthogonalGradientOptions",
+            build="mtlora_regularizers.orthogonal_gradient:OrthogonalGradient",
+            summary="what goes against another task taken out of each task's gradient",
+            paper="arXiv:2601.09684",
+            capabilities={"transforms_gradients": True},
         ),
     ]

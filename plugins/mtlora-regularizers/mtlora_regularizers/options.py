@@ -1,4 +1,4 @@
-"""Options of the penalties; light, so that a recipe is checked without torch."""
+"""Options of penalties and transforms; light, so that a recipe is checked without torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import NonNegativeFloat
 
-from mtlora_core.options import PenaltyOptions
+from mtlora_core.options import PenaltyOptions, TransformOptions
 
 
 class UniformOrthogonalityOptions(PenaltyOptions):
@@ -38,3 +38,14 @@ class LoadBalancingOptions(PenaltyOptions):
 
     weight: NonNegativeFloat = 0.01
     """Factor of the penalty in the loss; the default is the Switch Transformer's."""
+
+
+class OrthogonalGradientOptions(TransformOptions):
+    """Options of the ``orthogonal-gradient`` transform.
+
+    ``scope: per-matrix`` is Ortho-LoRA, ``global`` is PCGrad.
+    """
+
+    order: Literal["random", "fixed"] = "random"
+    """In which order each task's gradient meets the others': drawn anew every step from the
+    recipe's seed, as in PCGrad, or that of the tasks."""

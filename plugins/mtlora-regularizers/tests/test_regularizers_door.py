@@ -9,11 +9,18 @@ def test_describes_its_parts_lightly() -> None:
 
 
 def test_offers_penalties_on_weights_on_routing_and_on_the_choice_of_experts() -> None:
-    penalties = {c.name: c.capabilities["penalizes"] for c in components_of(mtlora_regularizers)}
+    components = components_of(mtlora_regularizers)
+    penalties = [c for c in components if not c.transforms_gradients]
 
-    assert penalties == {
+    assert {c.name: c.capabilities["penalizes"] for c in penalties} == {
         "uniform-orthogonality": "weights",
         "spectral-aware": "weights",
         "balance": "routing",
         "load-balancing": "selection",
     }
+
+
+def test_offers_a_transform() -> None:
+    components = components_of(mtlora_regularizers)
+
+    assert [c.name for c in components if c.transforms_gradients] == ["orthogonal-gradient"]

@@ -23,6 +23,8 @@ class FineGrained(Router):
     :class:`~mtlora_routers.token.Token`. With one group this is that router.
     """
 
+    segmented = True
+
     def __init__(
         self, options: FineGrainedOptions, site: Site, experts: int, tasks: Sequence[str]
     ) -> None:

@@ -6,9 +6,9 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mtlora_core.errors import CompositionError
+from mtlora_core.lowrank import linear
 from mtlora_core.options import RouterOptions
 
 
@@ -27,7 +27,7 @@ def gate(hidden: Tensor, weight: Tensor, groups: int) -> Tensor:
         weight: ``[g * e, d]``; row ``group * e + expert``.
         groups: ``g``.
     """
-    logits: Tensor = functional.linear(hidden, weight).unflatten(-1, (groups, -1))
+    logits: Tensor = linear(hidden, weight).unflatten(-1, (groups, -1))
     return shares(logits)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from mtlora_core.context import TaskContext
 from mtlora_core.interfaces import Router, Routing, StepRouting
+from mtlora_core.lowrank import linear
 from mtlora_core.sites import Site
 
 from .gate import fresh_weight, highest, refuse_unfit
@@ -37,6 +37,7 @@ class RankTopK(Router):
     routes on dropped inputs; here only the experts' input is dropped.
     """
 
+    segmented = True
     bias: Tensor
 
     def __init__(
@@ -65,7 +66,7 @@ class RankTopK(Router):
 
     def _scores(self, hidden: Tensor) -> Tensor:
         """Return z as ``[b, t, 1, e]``, in float32 or wider."""
-        logits = functional.linear(hidden, self.weight)[:, :, None]
+        logits = linear(hidden, self.weight)[:, :, None]
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return wide.sigmoid().repeat_interleave(self.partition, dim=-1)
 

@@ -25,6 +25,8 @@ class Token(Router):
     parameters that the paper counts are those of this linear map.
     """
 
+    segmented = True
+
     def __init__(
         self, options: TokenOptions, site: Site, experts: int, tasks: Sequence[str]
     ) -> None:

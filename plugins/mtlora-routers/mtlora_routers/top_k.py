@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor
-from torch.nn import functional
 
 from mtlora_core.context import TaskContext
 from mtlora_core.interfaces import Router, Routing
+from mtlora_core.lowrank import linear
 from mtlora_core.sites import Site
 
 from .gate import fresh_weight, highest, refuse_unfit, shares
@@ -26,6 +26,8 @@ class TopK(Router):
     the same; at such ranks a dense product is quicker than gathering.
     """
 
+    segmented = True
+
     def __init__(
         self, options: TopKOptions, site: Site, experts: int, tasks: Sequence[str]
     ) -> None:
@@ -36,6 +38,6 @@ class TopK(Router):
 
     def forward(self, hidden: Tensor, context: TaskContext) -> Routing:
         """Return ``[b, t, 1, e]`` weights, 0 but for k; the task is ignored."""
-        logits = functional.linear(hidden, self.weight)[:, :, None]
+        logits = linear(hidden, self.weight)[:, :, None]
         kept = logits.masked_fill(~highest(logits, self.k), float("-inf"))
         return Routing(shares(kept), "token", dense=shares(logits))

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
 
-def sum_gradients(parameters: Sequence[nn.Parameter], accelerator: Accelerator) -> None:
+def sum_gradients(parameters: Sequence[Tensor], accelerator: Accelerator) -> None:
     """Sum the gradients of ``parameters`` over processes, in place.
 
     One that a process did not use counts as 0 there. One that no process used has no gradient

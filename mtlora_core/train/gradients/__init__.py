@@ -1,0 +1,8 @@
+"""Gradients of a step: summed over processes, and, for a gradient transform, apart by task."""
+
+from __future__ import annotations
+
+from .processes import sum_gradients, sum_over_processes
+from .rows import TaskRows, count_shared
+
+__all__ = ["TaskRows", "count_shared", "sum_gradients", "sum_over_processes"]

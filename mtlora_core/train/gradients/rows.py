@@ -1,0 +1,197 @@
+"""The task gradients of one step, and the one gradient that a transform makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from ...adapters import Adapters
+from ...errors import CompositionError
+from ...interfaces import TaskGradients
+from ...options import Scope
+from ...taskaxis import TaskAxis, shared_parameters
+from .processes import sum_gradients
+
+CHUNK = 2**24
+"""Numbers in rows that are gathered before they are combined: a transform has a sequential part,
+which then runs a few times a step rather than once a matrix, in bounded memory."""
+
+Group = tuple[nn.Parameter, ...]
+"""Parameters over which a task's gradient is one vector."""
+
+
+class TaskRows:
+    """Collects the task gradients of a step and turns them into gradients of the parameters.
+
+    With one forward, on one process, for a scope under the whole model, rows are combined and
+    freed while the backward pass goes on; otherwise they are kept until every forward and process
+    has added its own.
+
+    Args:
+        adapters: The model's, with a transform.
+        tasks: The ids of the tasks with examples in the step, over all processes.
+        seed: What the transform's random choices in this step come from.
+        forwards: How many forwards share the step.
+        accelerator: Says which processes there are.
+        scale: What the loss is multiplied by, which rows are freed of for the transform.
+    """
+
+    def __init__(
+        self,
+        adapters: Adapters,
+        tasks: Sequence[int],
+        *,
+        seed: int,
+        forwards: int,
+        accelerator: Accelerator,
+        scale: float = 1.0,
+    ) -> None:
+        assert adapters.transform is not None, "there is nothing to make of rows"
+        self.adapters, self.scoped = adapters, adapters.transform
+        self.seed, self.scale, self.accelerator = seed, scale, accelerator
+        self.axis = TaskAxis(
+            adapters.context,
+            sorted(tasks),
+            shared_modules(adapters),
+            penalized=bool(adapters.penalties),
+        )
+        self._groups = grouped(adapters, self.scoped.scope)
+        alone = forwards == 1 and accelerator.num_processes == 1
+        self._streams = alone and self.scoped.scope != "global"
+        self._missing = [{*group} for group in self._groups]
+        self._ready: list[Group] = []
+        self._combined: dict[nn.Parameter, Tensor] = {}
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Collect rows from the forwards and backward passes inside.
+
+        Raises:
+            CompositionError: a part that says it is ``segmented`` uses a parameter in another
+                way, so that a gradient has no rows.
+        """
+        handles = self._follow() if self._streams else []
+        try:
+            with self.axis.carried():
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+        self._refuse_unsegmented()
+
+    def finish(self) -> None:
+        """Add to the gradients, which are those of penalties, what the transform makes of rows.
+
+        A parameter that no forward used gets no gradient, as in joint training.
+        """
+        for group, missing in zip(self._groups, self._missing, strict=True):
+            if missing:
+                self._add(group)
+        self._combine()
+        for parameter, gradient in self._combined.items():
+            if parameter.grad is not None:
+                gradient += parameter.grad
+            parameter.grad = gradient
+
+    def _follow(self) -> list[Any]:
+        """Combine each group as soon as the backward pass has all its rows."""
+        return [
+            self.axis.leaves[parameter].tensor.register_post_accumulate_grad_hook(
+                partial(self._arrived, number, parameter)
+            )
+            for number, group in enumerate(self._groups)
+            for parameter in group
+        ]
+
+    def _arrived(self, number: int, parameter: nn.Parameter, leaf: Tensor) -> None:
+        self._missing[number].discard(parameter)
+        if not self._missing[number]:
+            self._add(self._groups[number])
+
+    def _add(self, group: Group) -> None:
+        self._ready.append(group)
+        numbers = sum(p.numel() for each in self._ready for p in each)
+        if numbers * len(self.axis.tasks) >= CHUNK:
+            self._combine()
+
+    @torch.no_grad()
+    def _combine(self) -> None:
+        """Transform the groups that are ready, and free their rows."""
+        leaves = [self.axis.leaves[p].tensor for group in self._ready for p in group]
+        sum_gradients(leaves, self.accelerator)
+        groups = [used for group in self._ready if (used := self._used(group))]
+        self._ready = []
+        if not groups:
+            return
+        rows = [[self._taken(parameter) for parameter in group] for group in groups]
+        gradients = TaskGradients(rows, self.axis.tasks, self.seed)
+        for group, vector in zip(groups, self._transformed(gradients), strict=True):
+            parts = vector.split([p.numel() for p in group])
+            for parameter, part in zip(group, parts, strict=True):
+                self._combined[parameter] = (part * self.scale).view_as(parameter)
+
+    def _used(self, group: Group) -> Group:
+        return tuple(p for p in group if self.axis.leaves[p].tensor.grad is not None)
+
+    def _taken(self, parameter: nn.Parameter) -> Tensor:
+        """Return a parameter's rows as ``[T, p]``, and forget them."""
+        leaf = self.axis.leaves[parameter].tensor
+        rows, leaf.grad = leaf.grad, None
+        assert rows is not None, "unused parameters are left out"
+        return rows.flatten(1) / self.scale if self.scale != 1 else rows.flatten(1)
+
+    def _transformed(self, gradients: TaskGradients) -> Sequence[Tensor]:
+        gramians = gradients.gramians
+        if not gramians.isfinite().all():
+            # Left to the loop, which skips such a step or ends the run: no transform means
+            # anything there, and a solver might fail in its own words.
+            return gradients.weighted(torch.ones_like(gramians[:, 0]))
+        return self.scoped.transform(gradients)
+
+    def _refuse_unsegmented(self) -> None:
+        # With penalties, which read the parameters themselves, it cannot be told from outside.
+        if self.adapters.penalties:
+            return
+        for adapter in self.adapters:
+            for name, parameter in adapter.named_parameters():
+                if parameter in self.axis.leaves and parameter.grad is not None:
+                    raise CompositionError(
+                        f"site {adapter.site.name}: {name} has a gradient without task rows: a "
+                        "part that says it is `segmented` uses its shared parameters through "
+                        "mtlora_core.lowrank only"
+                    )
+
+
+def shared_modules(adapters: Adapters) -> dict[nn.Module, Mapping[str, nn.Parameter]]:
+    """Return experts and routers, each with the parameters that tasks share, by name."""
+    return {
+        module: shared_parameters(module, module.task_indexed)
+        for adapter in adapters
+        for module in (adapter.experts, adapter.router)
+        if module is not None
+    }
+
+
+def grouped(adapters: Adapters, scope: Scope) -> list[Group]:
+    """Return the shared parameters of all sites, in the groups that ``scope`` makes of them."""
+    layers: dict[nn.Parameter, int] = {}
+    for adapter in adapters:
+        for parameter in adapter.parameters():
+            layers.setdefault(parameter, adapter.site.layer)
+    groups: dict[object, list[nn.Parameter]] = {}
+    shared = (p for own in shared_modules(adapters).values() for p in own.values())
+    for parameter in dict.fromkeys(shared):
+        keys = {"per-matrix": parameter, "per-layer": layers[parameter], "global": None}
+        groups.setdefault(keys[scope], []).append(parameter)
+    return [tuple(group) for group in groups.values()]
+
+
+def count_shared(adapters: Adapters) -> int:
+    """Return over how many parameters a task has a gradient of its own."""
+    return sum(p.numel() for group in grouped(adapters, "global") for p in group)
