@@ -151,7 +151,7 @@ def _check_end(options: TransformersOptions, reader: Texts) -> None:
 @torch.no_grad()
 def _check_head(model: TransformersLanguageModel, causal: Any) -> None:
     """Hold our logits against the model's own, for one token: a family may do more to them."""
-    ids = torch.tensor([[model.reader.tokenizer.eos_token_id]])
+    ids = torch.tensor([[model.reader.tokenizer.eos_token_id]], device=causal.device)
     own = model.logits(model.module(ids).last_hidden_state).float()
     theirs = causal(ids).logits.float()
     if (own - theirs).norm() > 0.01 * theirs.norm():

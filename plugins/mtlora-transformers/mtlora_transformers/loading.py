@@ -65,6 +65,7 @@ def _loaded(options: TransformersOptions, config: Any, kind: Any) -> nn.Module:
     module, report = kind.from_pretrained(
         _place(options),
         **_source(options),
+        **_quantized(options),
         config=config,
         dtype=getattr(torch, options.dtype),
         use_safetensors=True,  # the other format is unpickled, which runs code
@@ -118,6 +119,21 @@ def _source(options: TransformersOptions) -> dict[str, Any]:
     said = {"revision": options.revision, "gguf_file": options.gguf_file}
     given = {name: value for name, value in said.items() if value is not None}
     return {"trust_remote_code": options.trust_remote_code, **given}
+
+
+def _quantized(options: TransformersOptions) -> dict[str, Any]:
+    """Return what ``from_pretrained`` is told of how weights are kept."""
+    if options.quantize is None:
+        return {}
+    how: dict[str, Any] = {"load_in_8bit": True}
+    if options.quantize == "4bit":
+        dtype = getattr(torch, options.dtype)
+        how = {
+            "load_in_4bit": True,
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_compute_dtype": dtype,
+        }
+    return {"quantization_config": transformers.BitsAndBytesConfig(**how)}
 
 
 @contextmanager
