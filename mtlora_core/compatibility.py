@@ -45,6 +45,8 @@ class Parts:
     """Whether the backbone is; None where that is not known."""
     installed: Sequence[Component] = ()
     """Every installed part, for advice."""
+    packed: bool = False
+    """Whether the backbone keeps its weights quantized."""
 
     @property
     def experts(self) -> Component | None:
@@ -65,6 +67,12 @@ class Parts:
                 ("router",),
                 f"{self.router.name!r} weighs a token by later ones, which a causal backbone must "
                 f"not see; {self._routers()}",
+            )
+        if self.packed and self.experts and self.experts.capabilities.get("needs_base", False):
+            yield (
+                ("experts",),
+                f"{self.experts.name!r} reads a projection's weight, and the backbone's weights "
+                "are quantized, which are no matrices; load it unquantized, or take other experts",
             )
         for keys, part in self.found.items():
             reason = self._penalty_problem(part)

@@ -253,6 +253,7 @@ def _check_pairing(
         report.recipe.router is not None,
         shape.causal if shape else None,
         [installed.component for installed in registry.parts()],
+        packed=shape.packed if shape else False,
     )
     report.unfitting(parts.problems())
     report.notices += [f"{report.recipe.where(*keys)}: {text}" for keys, text in parts.notices()]

@@ -58,6 +58,8 @@ class BackboneShape:
     """Whether a token sees only what stands before it."""
     reads: Literal["text", "image"] = "text"
     """What the model's inputs are."""
+    packed: bool = False
+    """Whether weights are kept quantized, so that none can be read as a matrix."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import PositiveInt
@@ -30,12 +31,13 @@ class FrozenOptions(BackboneOptions):
     model: str
     causal: bool = False
     width: PositiveInt = 8
+    packed: bool = False
 
     def shape(self) -> BackboneShape:
         """Describe it; ``model: gone`` stands for a configuration that cannot be read."""
         if self.model == "gone":
             raise CompositionError("the configuration of 'gone' cannot be read")
-        return shape_with(self.width, self.causal)
+        return replace(shape_with(self.width, self.causal), packed=self.packed)
 
     @classmethod
     def shape_of(cls, module: Any) -> BackboneShape:

@@ -272,6 +272,18 @@ def test_the_width_that_options_are_held_against_is_the_backbone_s() -> None:
             ],
         ),
         (
+            {
+                "experts": "based",
+                "router": None,
+                "regularizers": None,
+                "backbone": {"use": "frozen", "model": "small", "packed": True},
+            },
+            [
+                "experts: 'based' reads a projection's weight, and the backbone's weights are "
+                "quantized, which are no matrices; load it unquantized, or take other experts"
+            ],
+        ),
+        (
             {"placement": {"use": "side", "sites": []}},
             ["placement: chooses no site of this backbone; it needs at least one"],
         ),

@@ -28,10 +28,10 @@ class Writer:
         self.causal = causal
         self.reader = reader
         self.positions = positions
-        self.ends = _ends(causal)
+        self.ends = sorted(_ends(causal))
         # What its file says of sampling, of repetition and the like would be filled in where a
         # call is silent, and greedy means greedy.
-        causal.generation_config = transformers.GenerationConfig()
+        causal.generation_config = transformers.GenerationConfig(eos_token_id=self.ends or None)
 
     @torch.no_grad()
     def write(self, inputs: Inputs, max_new_tokens: int, stop: Sequence[str]) -> list[str]:

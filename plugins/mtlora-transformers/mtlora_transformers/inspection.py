@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from mtlora_core.errors import CompositionError
@@ -30,7 +31,12 @@ def describe_module(module: Any) -> BackboneShape:
         )
     shape = describe(config, prefix=_prefix(module, layers))
     verify(module, shape)
-    return shape
+    return replace(shape, packed=_is_packed(module))
+
+
+def _is_packed(module: Any) -> bool:
+    """Whether some weights are whole numbers that stand for others."""
+    return any(not parameter.is_floating_point() for parameter in module.parameters())
 
 
 def _config_of(module: Any) -> Mapping[str, Any]:

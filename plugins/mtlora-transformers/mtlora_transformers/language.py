@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
+from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +115,12 @@ class TransformersLanguageModel(TransformersBackbone, LanguageModel):
 
     def save(self, module: nn.Module, folder: Path) -> None:
         """Write ``module`` under its output head, and the tokenizer."""
-        whole = deepcopy(self.writer.causal)
-        setattr(whole, whole.base_model_prefix, module)
-        whole.tie_weights()
-        super().save(whole.to(next(module.parameters()).dtype), folder)
+        whole = copy(self.writer.causal)
+        whole._modules = {**whole._modules, whole.base_model_prefix: module}
+        weight = next(module.parameters())
+        whole.set_output_embeddings(deepcopy(whole.get_output_embeddings()).to(weight))
+        whole.tie_weights()  # a head that is the embedding is written once
+        super().save(whole, folder)
 
     @contextmanager
     def _cached(self) -> Iterator[None]:
@@ -149,7 +151,7 @@ def _check_end(options: TransformersOptions, reader: Texts) -> None:
 @torch.no_grad()
 def _check_head(model: TransformersLanguageModel, causal: Any) -> None:
     """Hold our logits against the model's own, for one token: a family may do more to them."""
-    ids = torch.tensor([[model.reader.tokenizer.eos_token_id]])
+    ids = torch.tensor([[model.reader.tokenizer.eos_token_id]], device=causal.device)
     own = model.logits(model.module(ids).last_hidden_state).float()
     theirs = causal(ids).logits.float()
     if (own - theirs).norm() > 0.01 * theirs.norm():

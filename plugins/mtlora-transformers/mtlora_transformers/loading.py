@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from mtlora_core.errors import CompositionError
 from .library import transformers
 from .location import folder_of
 from .options import TransformersOptions
-from .quiet import quiet
+from .quiet import quiet, quiet_bars
 
 
 def load_model(options: TransformersOptions, *, meta: bool, language: bool = False) -> nn.Module:
@@ -28,9 +28,9 @@ def load_model(options: TransformersOptions, *, meta: bool, language: bool = Fal
     Raises:
         CompositionError: files are missing, damaged or of another model.
     """
-    with _naming(options), quiet():
+    with _naming(options), quiet(), quiet_bars() if options.gguf_file else nullcontext():
         config = _without_dropout(
-            transformers.AutoConfig.from_pretrained(_place(options), **_rights(options))
+            transformers.AutoConfig.from_pretrained(_place(options), **_source(options))
         )
         kind = transformers.AutoModelForCausalLM if language else transformers.AutoModel
         module = _unloaded(options, config, kind) if meta else _loaded(options, config, kind)
@@ -47,7 +47,7 @@ def load_tokenizer(options: TransformersOptions) -> Any:
         CompositionError: its files are missing or damaged.
     """
     with _naming(options), quiet():
-        return transformers.AutoTokenizer.from_pretrained(_place(options), **_rights(options))
+        return transformers.AutoTokenizer.from_pretrained(_place(options), **_source(options))
 
 
 def _unloaded(options: TransformersOptions, config: Any, kind: Any) -> nn.Module:
@@ -64,7 +64,8 @@ def _loaded(options: TransformersOptions, config: Any, kind: Any) -> nn.Module:
     module: Any
     module, report = kind.from_pretrained(
         _place(options),
-        **_rights(options),
+        **_source(options),
+        **_quantized(options),
         config=config,
         dtype=getattr(torch, options.dtype),
         use_safetensors=True,  # the other format is unpickled, which runs code
@@ -113,9 +114,26 @@ def _place(options: TransformersOptions) -> str:
     return options.model if folder is None else str(folder)
 
 
-def _rights(options: TransformersOptions) -> dict[str, Any]:
-    rights: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
-    return rights if options.revision is None else {**rights, "revision": options.revision}
+def _source(options: TransformersOptions) -> dict[str, Any]:
+    """Return what every call of the library is told of where the model comes from."""
+    said = {"revision": options.revision, "gguf_file": options.gguf_file}
+    given = {name: value for name, value in said.items() if value is not None}
+    return {"trust_remote_code": options.trust_remote_code, **given}
+
+
+def _quantized(options: TransformersOptions) -> dict[str, Any]:
+    """Return what ``from_pretrained`` is told of how weights are kept."""
+    if options.quantize is None:
+        return {}
+    how: dict[str, Any] = {"load_in_8bit": True}
+    if options.quantize == "4bit":
+        dtype = getattr(torch, options.dtype)
+        how = {
+            "load_in_4bit": True,
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_compute_dtype": dtype,
+        }
+    return {"quantization_config": transformers.BitsAndBytesConfig(**how)}
 
 
 @contextmanager

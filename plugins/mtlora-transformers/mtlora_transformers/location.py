@@ -10,6 +10,7 @@ from typing import Any
 from mtlora_core.errors import CompositionError
 from mtlora_core.options import located
 
+from .metadata import gguf_config
 from .quiet import quiet_hub
 
 PACKAGE = "package:"
@@ -40,13 +41,15 @@ def folder_of(model: str) -> Path | None:
     return _existing(Path(model)) if Path(model).is_absolute() else None
 
 
-def read_config(model: str, revision: str | None) -> dict[str, Any]:
-    """Return what a model's ``config.json`` says.
+def read_config(model: str, revision: str | None, gguf_file: str | None = None) -> dict[str, Any]:
+    """Return what a model's ``config.json`` says, or its GGUF file where one is named.
 
     Raises:
         CompositionError: it cannot be found or read; says where it looked.
     """
     folder = folder_of(model)
+    if gguf_file is not None:
+        return gguf_config(_gguf(folder, model, revision, gguf_file))
     path = _from_hub(model, revision) if folder is None else folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -60,6 +63,15 @@ def read_config(model: str, revision: str | None) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise CompositionError(f"{path} must be a JSON object, not a {type(config).__name__}")
     return config
+
+
+def _gguf(folder: Path | None, model: str, revision: str | None, file: str) -> Path:
+    if folder is None:
+        return _from_hub(model, revision, file)
+    if not (folder / file).is_file():
+        there = ", ".join(sorted(path.name for path in folder.glob("*.gguf"))) or "none"
+        raise CompositionError(f"{folder} holds no {file}; the GGUF files in it: {there}")
+    return folder / file
 
 
 def _existing(folder: Path) -> Path:
@@ -84,23 +96,23 @@ def _inside_package(model: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations)), rest)
 
 
-def _from_hub(model: str, revision: str | None) -> Path:
+def _from_hub(model: str, revision: str | None, file: str = "config.json") -> Path:
     # Imported here: a local model needs none of it, and it is slow to import.
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        cached = try_to_load_from_cache(model, "config.json", revision=revision)
+        cached = try_to_load_from_cache(model, file, revision=revision)
         if isinstance(cached, str):
             return Path(cached)
         with quiet_hub():
-            return Path(hf_hub_download(model, "config.json", revision=revision))
+            return Path(hf_hub_download(model, file, revision=revision))
     except Exception as error:  # validation, network and server each raise their own kinds
         of = f" of revision {revision!r}" if revision else ""
         offline = constants.HF_HUB_OFFLINE and isinstance(error, LocalEntryNotFoundError)
         reason = "HF_HUB_OFFLINE is set" if offline else _first_line(error)
         raise CompositionError(
-            f"config.json{of} is neither in the cache {constants.HF_HUB_CACHE} nor to be had "
+            f"{file}{of} is neither in the cache {constants.HF_HUB_CACHE} nor to be had "
             f"from {constants.ENDPOINT} ({reason}), and there is no such folder beside the recipe"
         ) from error
 

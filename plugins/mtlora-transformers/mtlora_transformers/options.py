@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PositiveInt
@@ -27,6 +29,9 @@ class TransformersOptions(BackboneOptions):
     ``answerdotai/model``, or ``package:name/folder`` inside an installed Python package."""
     revision: str | None = None
     """Branch, tag or commit of a model of the hub."""
+    gguf_file: str | None = None
+    """A GGUF file of the model, such as ``model.Q4_1.gguf``, which holds everything: weights, which
+    are loaded unpacked, tokenizer and configuration. Needs the package ``gguf``."""
     max_length: PositiveInt = 128
     """Tokens of an input that are kept."""
     pooling: Pooling | None = None
@@ -34,6 +39,9 @@ class TransformersOptions(BackboneOptions):
     ``last``. None: ``last`` for a causal model, ``mean`` for others."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format of the frozen weights; features are float32 in any case."""
+    quantize: Literal["8bit", "4bit"] | None = None
+    """Keep linear weights in 8 or 4 bits (NF4) by the package ``bitsandbytes``; None: in
+    ``dtype``."""
     trust_remote_code: bool = False
     """Whether to run Python code that comes with the model. Read that code first."""
     blocks: Blocks | None = None
@@ -42,15 +50,18 @@ class TransformersOptions(BackboneOptions):
     def shape(self) -> BackboneShape:
         """Describe the model from its ``config.json``, which a hub model may have to download.
 
+        With ``gguf_file``, from what that file says of itself.
+
         Raises:
             CompositionError: the configuration cannot be read, or its family is unknown.
         """
         try:
-            return describe(read_config(self.model, self.revision), self.blocks)
+            shape = describe(self._config(), self.blocks)
         except CompositionError as error:
             raise CompositionError(
                 [f"model {self.model!r}: {p}" for p in error.problems]
             ) from error
+        return replace(shape, packed=self.quantize is not None)
 
     @classmethod
     def shape_of(cls, module: Any) -> BackboneShape:
@@ -76,10 +87,30 @@ class TransformersOptions(BackboneOptions):
             )
         if self.revision is not None and folder_of(self.model) is not None:
             yield "revision", f"{self.model} is a folder and has no revisions; leave it out"
+        if self.gguf_file is not None and find_spec("gguf") is None:
+            yield "gguf_file", "GGUF files need a package that is not installed: pip install gguf"
+        if self.quantize is not None:
+            yield from self._quantizing()
+
+    def _quantizing(self) -> Iterator[tuple[str, str]]:
+        if self.gguf_file is not None:
+            yield (
+                "quantize",
+                "weights of a GGUF file are unpacked, not quantized again; leave it out",
+            )
+        if find_spec("bitsandbytes") is None:
+            yield (
+                "quantize",
+                f"{self.quantize} weights need a package that is not installed: pip install "
+                "bitsandbytes, or leave quantize out",
+            )
 
     def positions(self) -> int | None:
         """Return how many tokens the model has positions for, or None where that is unknown."""
-        return positions_of(read_config(self.model, self.revision))
+        return positions_of(self._config())
+
+    def _config(self) -> dict[str, Any]:
+        return read_config(self.model, self.revision, self.gguf_file)
 
     def pooling_for(self, causal: bool) -> Pooling:
         """Return the pooling as written, or the usual one of the model's kind."""

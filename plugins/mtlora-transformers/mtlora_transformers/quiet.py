@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 
 
 @contextmanager
@@ -45,3 +46,10 @@ def quiet() -> Iterator[None]:
             logging.set_verbosity(verbosity)
             if shown:
                 logging.enable_progress_bar()  # and the hub's, which quiet_hub then puts back
+
+
+@contextmanager
+def quiet_bars() -> Iterator[None]:
+    """Silence progress bars that ask nobody, such as those over the tensors of a GGUF file."""
+    with redirect_stderr(StringIO()):
+        yield

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
-from torch import nn
+from torch import Tensor, nn
 
 from .library import transformers
 from .quiet import quiet
@@ -95,6 +95,86 @@ def save_tiny(folder: Path, family: str, seed: int = 0, **changes: Any) -> Path:
         model.save_pretrained(folder)
         _tokenizer(encoder).save_pretrained(folder)
     return folder
+
+
+def save_tiny_gguf(folder: Path, seed: int = 0) -> Path:
+    """Write the tiny LLaMA of :func:`save_tiny` as ``tiny.gguf``, with a chat template.
+
+    It writes a letter as one token, and a space with the letter behind it as another. Needs the
+    package ``gguf``.
+    """
+    import gguf
+
+    with quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = transformers.AutoModelForCausalLM.from_config(tiny_config("llama", vocab_size=57))
+        for parameter in model.parameters():
+            nn.init.normal_(parameter, std=0.2)
+    file = gguf.GGUFWriter(folder / "tiny.gguf", "llama")
+    _write_head(file, model.config)
+    for name, weight in model.state_dict().items():
+        file.add_tensor(_gguf_name(name), _gguf_weight(name, weight, model.config).numpy())
+    file.write_header_to_file()
+    file.write_kv_data_to_file()
+    file.write_tensors_to_file()
+    file.close()
+    return folder
+
+
+def _write_head(file: Any, config: Any) -> None:
+    letters = [*ascii_lowercase]
+    file.add_block_count(config.num_hidden_layers)
+    file.add_context_length(config.max_position_embeddings)
+    file.add_embedding_length(config.hidden_size)
+    file.add_feed_forward_length(config.intermediate_size)
+    file.add_head_count(config.num_attention_heads)
+    file.add_head_count_kv(config.num_key_value_heads)
+    file.add_rope_dimension_count(config.head_dim)
+    file.add_layer_norm_rms_eps(config.rms_norm_eps)
+    file.add_vocab_size(config.vocab_size)
+    file.add_tokenizer_model("gpt2")
+    spaced = [f"Ġ{letter}" for letter in letters]
+    file.add_token_list(["<pad>", "<s>", "</s>", "<unk>", *letters, "Ġ", *spaced])
+    file.add_token_types([3, 3, 3, 3, *[1] * (1 + 2 * len(letters))])  # 3: special
+    file.add_token_merges([f"Ġ {letter}" for letter in letters])
+    file.add_pad_token_id(0)
+    file.add_bos_token_id(1)
+    file.add_eos_token_id(2)
+    file.add_unk_token_id(3)
+    file.add_chat_template("{% for m in messages %}{{ m.content }}</s>{% endfor %}")
+
+
+_GGUF_NAMES: Mapping[str, str] = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+    "model.layers": "blk",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+
+
+def _gguf_name(name: str) -> str:
+    for own, other in _GGUF_NAMES.items():
+        name = name.replace(own, other)
+    return name
+
+
+def _gguf_weight(name: str, weight: Tensor, config: Any) -> Tensor:
+    """Return a weight as llama.cpp keeps it: halves of rotated heads as pairs side by side."""
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    count = next((heads[key] for key in heads if key in name), None)
+    if count is None:
+        return weight
+    halves: Tensor = weight.unflatten(0, (count, 2, -1))
+    return halves.transpose(1, 2).reshape(weight.shape).contiguous()
 
 
 def _tokenizer(encoder: bool) -> Any:

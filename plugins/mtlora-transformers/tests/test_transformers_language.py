@@ -392,6 +392,39 @@ def test_the_model_and_its_head_change_their_dtype_together(tmp_path: Path) -> N
     assert likelihoods(model).isfinite().all()
 
 
+@pytest.mark.parametrize(("family", "tied"), [("gpt2", True), ("llama", False), ("llama", True)])
+def test_what_is_saved_is_a_causal_model_with_its_head(
+    family: str, tied: bool, tmp_path: Path
+) -> None:
+    model = make(save_tiny(tmp_path / "one", family, tie_word_embeddings=tied, seed=1))
+    changed = copy.deepcopy(model.module)
+    with torch.no_grad():
+        for name, parameter in changed.named_parameters():
+            if "norm" in name or "ln_" in name:
+                parameter.add_(0.5)
+    before, text = likelihoods(model), written(model)
+
+    model.save(changed, tmp_path / "other")
+
+    again = make(tmp_path / "other")
+    model.module.load_state_dict(changed.state_dict())
+    assert not torch.equal(likelihoods(model), before)
+    assert torch.equal(likelihoods(again), likelihoods(model))
+    assert written(again) == written(model) != text
+    size = (tmp_path / "other" / "model.safetensors").stat().st_size
+    assert size == pytest.approx((tmp_path / "one" / "model.safetensors").stat().st_size, rel=0.01)
+
+
+def test_adapters_elsewhere_find_its_modules_by_its_prefix(tmp_path: Path) -> None:
+    for family in CAUSAL:
+        model = make(save_tiny(tmp_path / family, family))
+        layer = model.options.shape().layers[0]
+
+        own = model.writer.causal.get_submodule(model.prefix + layer.ffn.reads)
+
+        assert own is model.module.get_submodule(layer.ffn.reads)
+
+
 @families
 def test_without_weights_it_has_the_same_parameters(family: str, tmp_path: Path) -> None:
     folder = save_tiny(tmp_path, family)
