@@ -152,7 +152,7 @@ def test_an_unknown_format_names_the_known_ones(root: Path) -> None:
     found = make_options(root, {"name": "trec", "train": "trec.txt"}).faults()
 
     assert [where for where, _ in found] == ["entries.0.train"]
-    assert found[0][1].endswith("the formats are .jsonl, .json, .csv, .tsv, .parquet")
+    assert found[0][1].endswith("the formats are .jsonl, .json, .csv, .tsv, .parquet, .npz")
 
 
 def test_a_missing_root_is_told_once(root: Path) -> None:

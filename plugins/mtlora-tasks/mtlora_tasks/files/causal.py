@@ -11,9 +11,10 @@ import datasets
 
 from mtlora_core.inputs import Chat, Input
 
+from .entry import Entry, label_name
 from .faults import Faults
-from .options import Entry, label_name
-from .rows import NO_TASK, Row, check_columns, tasks_of
+from .row import Row
+from .rows import NO_TASK, check_columns, tasks_of
 from .template import Template, fill
 
 MOST_OPTIONS = 64

@@ -9,14 +9,14 @@ from mtlora_core.seeds import derive
 from mtlora_core.tasks import Split
 
 from .draw import draw
-from .options import Entry
-from .rows import Row
+from .entry import Entry
+from .row import Row
 
 Rows = Mapping[Split, list[Row]]
 
 
 def cut(entry: Entry, name: str, rows: Rows, seed: int) -> Rows:
-    """Return the splits of a task, with those that are shares cut from its training rows.
+    """Return the splits of a task, with those that have no rows cut from its training rows.
 
     Each split is drawn with a seed of its own, so that another share of one leaves the other as
     it is. The rows of a split stay in the order of their files.
@@ -28,8 +28,8 @@ def cut(entry: Entry, name: str, rows: Rows, seed: int) -> Rows:
     train, splits = rows["train"], dict(rows)
     cuts: tuple[Split, ...] = ("test", "validation")
     for split in cuts:
-        share = getattr(entry, split)
-        if isinstance(share, float):
+        share = entry.share(split)
+        if share is not None and not rows[split]:
             drawn = draw(_strata(entry, train), round(share * everything), _seed(seed, name, split))
             if not drawn:
                 raise DataError(_no_row(name, split, share, everything))
