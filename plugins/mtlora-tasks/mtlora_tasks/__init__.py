@@ -15,7 +15,7 @@ def mtlora_components() -> list[Component]:
             name="files",
             options="mtlora_tasks.files.options:FilesOptions",
             build="mtlora_tasks.files.build:build_files",
-            summary="tasks from your own files of texts or pictures: JSONL, JSON, CSV, TSV, Parquet, NPZ, folders",
+            summary="tasks from your own files of texts or pictures",
         ),
         Component(
             kind="tasks",

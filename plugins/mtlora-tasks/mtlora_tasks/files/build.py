@@ -9,11 +9,10 @@ from mtlora_core.errors import DataError
 from mtlora_core.tasks import Split, TaskData
 
 from .arrays import read_arrays
-from .entry import Entry
 from .faults import Faults, each
 from .images import folder_rows
 from .labels import labelled
-from .options import FilesOptions
+from .options import Entry, FilesOptions
 from .paths import form
 from .read import read
 from .row import Row
@@ -52,8 +51,8 @@ class _Files:
 
     def _files(self, entry: Entry, split: Split) -> tuple[str, ...]:
         if getattr(entry, split) is not None:
-            return entry.files(split)
-        return tuple(file for file in entry.files("train") if self._is_split(file))
+            return entry.sources(split)
+        return tuple(file for file in entry.sources("train") if self._is_split(file))
 
     def _is_split(self, file: str) -> bool:
         path = self.options.path(file)

@@ -4,41 +4,44 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Generic, TypeVar
 
 from pydantic import ValidationInfo, field_validator
 
 from mtlora_core.options import Options
 from mtlora_core.sites import BackboneShape, Site
 
-from .entry import Defaults, Entry
+from .entry import TaskEntry, TaskKeys
 
+K = TypeVar("K", bound=TaskKeys)
+E = TypeVar("E", bound=TaskEntry)
 Problem = tuple[str, str]
 """A key, and why it cannot be as it is."""
 
 
-class EntriesOptions(Options):
+class EntriesOptions(Options, Generic[K, E]):
     """Base of options that list tasks as entries over defaults."""
 
-    defaults: Defaults = Defaults()
+    defaults: K
     """What holds for every entry that does not say otherwise."""
-    entries: tuple[Entry, ...]
+    entries: tuple[E, ...]
     """The tasks, each with its ``name`` and any key of ``defaults``; the name alone will do."""
 
     @field_validator("entries")
     @classmethod
-    def _complete(cls, entries: tuple[Entry, ...], info: ValidationInfo) -> tuple[Entry, ...]:
+    def _complete(cls, entries: tuple[E, ...], info: ValidationInfo) -> tuple[E, ...]:
         if not entries:
             raise ValueError("there are no tasks; write at least one")
         # Completed here, entries mean the same when the resolved recipe is written and read.
-        defaults = info.data.get("defaults", Defaults())
+        defaults = info.data.get("defaults", TaskKeys())
         return tuple(entry.over(defaults) for entry in entries)
 
     @abstractmethod
-    def source_problems(self, entry: Entry) -> Iterable[Problem]:
+    def source_problems(self, entry: E) -> Iterable[Problem]:
         """Return ``(key, reason)`` for what is wrong with where an entry's rows are."""
 
     @abstractmethod
-    def is_of_pictures(self, entry: Entry) -> bool:
+    def is_of_pictures(self, entry: E) -> bool:
         """Whether an entry's rows are pictures, told without reading them."""
 
     def problems(self, shape: BackboneShape, sites: Sequence[Site]) -> Iterable[Problem]:
@@ -52,7 +55,7 @@ class EntriesOptions(Options):
             lambda entry: (*entry.problems(), *self.source_problems(entry), *self._again(entry))
         )
 
-    def _placed(self, problems: Callable[[Entry], Iterable[Problem]]) -> list[Problem]:
+    def _placed(self, problems: Callable[[E], Iterable[Problem]]) -> list[Problem]:
         """Return the problems of every entry where they were written, each once."""
         found = [
             (self._place(index, key), reason)
@@ -68,12 +71,12 @@ class EntriesOptions(Options):
         )
         return f"defaults.{key}" if shared else f"entries.{index}.{key}"
 
-    def _again(self, entry: Entry) -> Iterator[Problem]:
+    def _again(self, entry: E) -> Iterator[Problem]:
         index = next(i for i, each in enumerate(self.entries) if each is entry)
         if entry.name is not None and entry.name in {e.name for e in self.entries[:index]}:
             yield "name", f"another entry is named {entry.name!r} too; a task's name is its own"
 
-    def _unfit(self, entry: Entry, shape: BackboneShape) -> Iterator[Problem]:
+    def _unfit(self, entry: E, shape: BackboneShape) -> Iterator[Problem]:
         if entry.objective == "causal" and not shape.causal:
             yield (
                 "objective",
@@ -83,7 +86,7 @@ class EntriesOptions(Options):
         elif not any(self.source_problems(entry)):
             yield from self._misread(entry, shape)
 
-    def _misread(self, entry: Entry, shape: BackboneShape) -> Iterator[Problem]:
+    def _misread(self, entry: E, shape: BackboneShape) -> Iterator[Problem]:
         key = "text" if entry.image is None else "image"
         pictures = self.is_of_pictures(entry)
         if pictures and shape.reads == "text":

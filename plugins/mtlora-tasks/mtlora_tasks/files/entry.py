@@ -49,7 +49,7 @@ def label_name(value: object) -> str | None:
     return None
 
 
-def _names(values: Any) -> Any:
+def _label_names(values: Any) -> Any:
     if not isinstance(values, list | tuple):
         return values
     return tuple(v if (name := label_name(v)) is None else name for v in values)
@@ -65,12 +65,12 @@ def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-def _files_or_share(value: Any) -> Any:
+def _names_or_share(value: Any) -> Any:
     if isinstance(value, str | list | tuple):
         return _listed(value)
     if isinstance(value, int | float) and 0 < value < 1:
         return value
-    raise ValueError(f"{value!r} is neither files nor a share of the training rows, such as 0.1")
+    raise ValueError(f"{value!r} is neither a name nor a share of the training rows, such as 0.1")
 
 
 def _column_or_pair(value: Any) -> Any:
@@ -84,7 +84,7 @@ def _column_or_pair(value: Any) -> Any:
 
 def _column_or_answers(value: Any) -> Any:
     if isinstance(value, str | list | tuple):
-        return _names(value)
+        return _label_names(value)
     raise ValueError(f"{value!r} is neither a list of answers nor the column that holds one")
 
 
@@ -100,18 +100,18 @@ def _weights(value: Any) -> Any:
     return value
 
 
-Files = Annotated[
+Names = Annotated[
     tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...])
 ]
-FilesOrShare = Annotated[
+NamesOrShare = Annotated[
     tuple[str, ...] | float,
-    BeforeValidator(_files_or_share, json_schema_input_type=str | tuple[str, ...] | float),
+    BeforeValidator(_names_or_share, json_schema_input_type=str | tuple[str, ...] | float),
 ]
 Columns = Annotated[str | tuple[str, str], BeforeValidator(_column_or_pair)]
 Labels = Annotated[
     tuple[str, ...],
     Field(min_length=2),
-    BeforeValidator(_names, json_schema_input_type=tuple[str | int | bool, ...]),
+    BeforeValidator(_label_names, json_schema_input_type=tuple[str | int | bool, ...]),
     AfterValidator(_distinct),
 ]
 Choices = Annotated[
@@ -122,23 +122,23 @@ Choices = Annotated[
 ClassWeights = Annotated[Literal["balanced"] | tuple[PositiveFloat, ...], BeforeValidator(_weights)]
 
 
-class Defaults(BaseModel):
-    """What an entry may say of its task, or ``defaults`` of all tasks."""
+class TaskKeys(BaseModel):
+    """What may be said of a task, wherever its rows are; an entry says it, or ``defaults`` do."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    train: Files = ()
-    """A file or a list of files, relative to ``root``; ``{name}`` stands for the task's name."""
-    validation: FilesOrShare | None = None
-    """Files, or the share of the training rows that is set aside to choose by. None: the rows that
-    an .npz file marks so itself, or a tenth of the training rows."""
-    test: FilesOrShare | None = None
-    """Files, or the share of the training rows that is set aside to score by, once. None: as for
-    ``validation``."""
+    train: Names = ()
+    """Where the training rows are."""
+    validation: NamesOrShare | None = None
+    """Where the rows are that are chosen by, or the share of the training rows that is set aside
+    for it. None: where the data says so, or a tenth."""
+    test: NamesOrShare | None = None
+    """Where the rows are that are scored by, once, or the share of the training rows that is set
+    aside for it. None: where the data says so, or a tenth."""
     text: Columns = "text"
     """The column of the text, or a list of two whose texts make a pair."""
     image: str | None = None
-    """The column of the picture, as a path relative to its file, instead of a text."""
+    """The column of the picture, instead of a text: a path relative to its file, or the picture."""
     label: str = "label"
     """The column of the label."""
     labels: Labels | None = None
@@ -177,12 +177,9 @@ class Defaults(BaseModel):
 
     An entry with a name takes the rows that bear it; one without is a task for each value.
     """
-    field: str | None = None
-    """The key of a JSON file's one object that holds the rows; None: the file is a list of rows,
-    or has one a line."""
 
 
-class Entry(Defaults):
+class TaskEntry(TaskKeys):
     """One task, or with ``task_column`` and no name, one for each value of the column."""
 
     name: Annotated[str, Field(min_length=1)] | None = None
@@ -199,7 +196,7 @@ class Entry(Defaults):
         """Describe both spellings: a mapping, and a name alone."""
         return {"anyOf": [{"type": "string"}, handler(core_schema)]}
 
-    def over(self, defaults: Defaults) -> Self:
+    def over(self, defaults: TaskKeys) -> Self:
         """Return the entry with ``defaults`` for what it does not say itself."""
         said = defaults.model_dump(exclude_unset=True) | self.model_dump(exclude_unset=True)
         return self.model_validate(said)
@@ -230,8 +227,8 @@ class Entry(Defaults):
             return (self.image,)
         return (self.text,) if isinstance(self.text, str) else self.text
 
-    def files(self, split: Split) -> tuple[str, ...]:
-        """Return the files of a split; empty where none are named."""
+    def sources(self, split: Split) -> tuple[str, ...]:
+        """Return where a split's rows are; empty where that is not said."""
         source = getattr(self, split)
         if not isinstance(source, tuple):
             return ()
@@ -242,7 +239,7 @@ class Entry(Defaults):
         return text.replace("{name}", self.name or "")
 
     def share(self, split: Split) -> float | None:
-        """Return the share of the training rows that a split is, or None where it has files."""
+        """Return the share of the training rows that a split is, or None where it is said."""
         source = getattr(self, split)
         if isinstance(source, tuple):
             return None
@@ -251,7 +248,7 @@ class Entry(Defaults):
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yield ``(key, reason)`` for keys that do not go together."""
         if not self.train:
-            yield "train", "no training file is named; write a file or a list of files"
+            yield "train", "no training rows are named; write where they are"
         yield from self._naming()
         yield from self._shares()
         yield from self._pictures()
@@ -270,7 +267,7 @@ class Entry(Defaults):
     def _pictures(self) -> Iterator[tuple[str, str]]:
         if self.image is None:
             return
-        if self.text != Defaults.model_fields["text"].default:
+        if self.text != TaskKeys.model_fields["text"].default:
             yield "image", "an entry reads a text or a picture; leave `text` or `image` out"
         if self.objective == "causal":
             yield "image", "a causal task reads texts; leave it out, or write another objective"

@@ -8,13 +8,13 @@ from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from .entry import Entry, label_name
+from .entry import TaskEntry, label_name
 from .faults import Faults
 from .lines import json_type
 from .row import Row
 
 
-def labelled(rows: Sequence[Row], entry: Entry, faults: Faults) -> list[Row]:
+def labelled(rows: Sequence[Row], entry: TaskEntry, faults: Faults) -> list[Row]:
     """Return the rows with labels of the entry's objective; rows with other labels are noted."""
     return (as_numbers if entry.objective == "regression" else as_names)(rows, faults)
 

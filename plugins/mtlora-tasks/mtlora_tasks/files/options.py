@@ -9,12 +9,35 @@ from mtlora_core.options import RecipePath
 from mtlora_core.tasks import SPLITS
 
 from .entries import EntriesOptions, Problem
-from .entry import Entry
+from .entry import Names, NamesOrShare, TaskEntry, TaskKeys
 from .paths import form, holds_pictures, missing, unusable
 
 
-class FilesOptions(EntriesOptions):
+class Defaults(TaskKeys):
+    """What an entry may say of its task, or ``defaults`` of all tasks."""
+
+    train: Names = ()
+    """A file or a list of files, relative to ``root``; ``{name}`` stands for the task's name."""
+    validation: NamesOrShare | None = None
+    """Files, or the share of the training rows that is set aside to choose by. None: the rows that
+    an .npz file marks so itself, or a tenth of the training rows."""
+    test: NamesOrShare | None = None
+    """Files, or the share of the training rows that is set aside to score by, once. None: as for
+    ``validation``."""
+    field: str | None = None
+    """The key of a JSON file's one object that holds the rows; None: the file is a list of rows,
+    or has one a line."""
+
+
+class Entry(Defaults, TaskEntry):
+    """One task, or with ``task_column`` and no name, one for each value of the column."""
+
+
+class FilesOptions(EntriesOptions[Defaults, Entry]):
     """Options of the ``files`` tasks."""
+
+    defaults: Defaults = Defaults()
+    """What holds for every entry that does not say otherwise."""
 
     root: RecipePath
     """The folder that the entries' files are relative to."""
@@ -43,7 +66,7 @@ class FilesOptions(EntriesOptions):
 
     def _files(self, entry: Entry) -> Iterator[tuple[str, Path]]:
         for split in SPLITS:
-            for file in entry.files(split):
+            for file in entry.sources(split):
                 yield split, self.path(file)
 
     def _unusable(self, entry: Entry) -> Iterator[Problem]:

@@ -12,7 +12,7 @@ import datasets
 from mtlora_core.errors import DataError
 from mtlora_core.inputs import Input
 
-from .entry import Entry
+from .entry import TaskEntry
 from .faults import Faults
 from .images import column_of, picture_of, wrong_picture
 from .row import Row
@@ -21,7 +21,7 @@ NO_TASK = "column {!r} names no task"
 """Of a row without a value in the task column."""
 
 
-def rows_of(path: Path, table: datasets.Dataset, entry: Entry, faults: Faults) -> list[Row]:
+def rows_of(path: Path, table: datasets.Dataset, entry: TaskEntry, faults: Faults) -> list[Row]:
     """Return the entry's rows of a file; those that lack an input or a task are noted.
 
     Raises:
@@ -38,13 +38,13 @@ def rows_of(path: Path, table: datasets.Dataset, entry: Entry, faults: Faults) -
     ]
 
 
-def _input(values: Sequence[Any], entry: Entry, folder: Path) -> Input:
+def _input(values: Sequence[Any], entry: TaskEntry, folder: Path) -> Input:
     if entry.image is not None:
         return picture_of(values[0], folder)
     return values[0] if len(values) == 1 else (values[0], values[1])
 
 
-def tasks_of(table: datasets.Dataset, entry: Entry) -> list[str | None]:
+def tasks_of(table: datasets.Dataset, entry: TaskEntry) -> list[str | None]:
     """Return the value of each row's task column, where there is one."""
     if entry.task_column is None:
         return [None] * len(table)
@@ -68,7 +68,12 @@ def _absent(column: str, names: Sequence[str]) -> str:
 
 
 def _is_whole(
-    path: Path, index: int, task: str | None, values: Sequence[Any], entry: Entry, faults: Faults
+    path: Path,
+    index: int,
+    task: str | None,
+    values: Sequence[Any],
+    entry: TaskEntry,
+    faults: Faults,
 ) -> bool:
     problems = [*_problems(values, entry, path.parent)]
     if entry.task_column is not None and task is None:
@@ -78,7 +83,9 @@ def _is_whole(
     return not problems
 
 
-def _problems(values: Sequence[Any], entry: Entry, folder: Path) -> Iterator[tuple[str, object]]:
+def _problems(
+    values: Sequence[Any], entry: TaskEntry, folder: Path
+) -> Iterator[tuple[str, object]]:
     for column, value in zip(entry.columns, values, strict=True):
         if entry.image is not None:
             yield from wrong_picture(column, value, folder)

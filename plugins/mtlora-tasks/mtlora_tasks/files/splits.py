@@ -9,13 +9,13 @@ from mtlora_core.seeds import derive
 from mtlora_core.tasks import Split
 
 from .draw import draw
-from .entry import Entry
+from .entry import TaskEntry
 from .row import Row
 
 Rows = Mapping[Split, list[Row]]
 
 
-def cut(entry: Entry, name: str, rows: Rows, seed: int) -> Rows:
+def cut(entry: TaskEntry, name: str, rows: Rows, seed: int) -> Rows:
     """Return the splits of a task, with those that have no rows cut from its training rows.
 
     Each split is drawn with a seed of its own, so that another share of one leaves the other as
@@ -38,14 +38,14 @@ def cut(entry: Entry, name: str, rows: Rows, seed: int) -> Rows:
     return {**splits, "train": _limited(entry, name, train, seed)}
 
 
-def _limited(entry: Entry, name: str, train: list[Row], seed: int) -> list[Row]:
+def _limited(entry: TaskEntry, name: str, train: list[Row], seed: int) -> list[Row]:
     if entry.limit is None or entry.limit >= len(train):
         return train
     strata = _strata(entry, train)
     return _chosen(train, draw(strata, entry.limit, _seed(seed, name, "limit"), spare=0))
 
 
-def _strata(entry: Entry, rows: Sequence[Row]) -> list[str]:
+def _strata(entry: TaskEntry, rows: Sequence[Row]) -> list[str]:
     return [row.label if entry.objective == "classification" else "" for row in rows]
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import datasets
 
 from .causal import causal_rows
-from .entry import Entry
+from .entry import TaskEntry
 from .faults import Faults
 from .labels import labelled
 from .row import Row
 from .rows import rows_of
 
 
-def table_rows(path: Path, table: datasets.Dataset, entry: Entry, faults: Faults) -> list[Row]:
+def table_rows(path: Path, table: datasets.Dataset, entry: TaskEntry, faults: Faults) -> list[Row]:
     """Return the entry's rows of a table; those that cannot be used are noted.
 
     Args:

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from mtlora_core.errors import DataError
 from mtlora_core.tasks import SPLITS, Example, Split, Task, TaskData
 
 from .causal import check_answers, shared_options
-from .entry import Entry
+from .entry import TaskEntry
 from .faults import Faults, each
 from .labels import are_indices, by_index, by_name, vocabulary
 from .row import Row
 from .splits import Rows, cut
 
-RowsFor = Callable[[Entry, Split, Faults], list[Row]]
+E = TypeVar("E", bound=TaskEntry)
+RowsFor = Callable[[E, Split, Faults], list[Row]]
 """Reads an entry's rows of a split, none where nothing is there; what is wrong with a row is noted.
 
 Raises DataError where they cannot be read at all.
 """
 
 
-def build_entries(entries: Sequence[Entry], rows_for: RowsFor, seed: int) -> list[TaskData]:
+def build_entries(entries: Sequence[E], rows_for: RowsFor[E], seed: int) -> list[TaskData]:
     """Return the tasks of entries, in their order.
 
     Raises:
@@ -41,7 +43,7 @@ def _twice(tasks: list[TaskData]) -> Iterator[str]:
             yield f"tasks: {count} tasks are named {name!r}; give each entry of a file its name"
 
 
-def _tasks(entry: Entry, rows_for: RowsFor, seed: int) -> list[TaskData]:
+def _tasks(entry: E, rows_for: RowsFor[E], seed: int) -> list[TaskData]:
     faults = Faults()
     try:
         found = each(SPLITS, lambda split: rows_for(entry, split, faults))
@@ -52,7 +54,7 @@ def _tasks(entry: Entry, rows_for: RowsFor, seed: int) -> list[TaskData]:
     return each(_names(entry, rows), lambda name: _task(entry, name, _only(rows, name), seed))
 
 
-def _names(entry: Entry, rows: Rows) -> list[str]:
+def _names(entry: TaskEntry, rows: Rows) -> list[str]:
     if entry.name is not None:
         return [entry.name]
     return sorted({row.task for row in rows["train"] if row.task is not None})
@@ -62,7 +64,7 @@ def _only(rows: Rows, name: str) -> Rows:
     return {split: [r for r in some if r.task in (None, name)] for split, some in rows.items()}
 
 
-def _task(entry: Entry, name: str, rows: Rows, seed: int) -> TaskData:
+def _task(entry: TaskEntry, name: str, rows: Rows, seed: int) -> TaskData:
     _check_filled(entry, name, rows)
     if entry.objective == "regression":
         return _data(entry, name, (), cut(entry, name, rows, seed))
@@ -76,13 +78,13 @@ def _task(entry: Entry, name: str, rows: Rows, seed: int) -> TaskData:
     return _data(entry, name, labels, cut(entry, name, named, seed))
 
 
-def _check_filled(entry: Entry, name: str, rows: Rows) -> None:
+def _check_filled(entry: TaskEntry, name: str, rows: Rows) -> None:
     column = "" if entry.task_column is None else f" with {name!r} in column {entry.task_column!r}"
-    if empty := [split for split in SPLITS if entry.files(split) and not rows[split]]:
+    if empty := [split for split in SPLITS if entry.sources(split) and not rows[split]]:
         raise DataError(f"task {name!r}: the {split} files have no rows{column}" for split in empty)
 
 
-def _spelt(entry: Entry, labels: tuple[str, ...], rows: Rows) -> Rows:
+def _spelt(entry: TaskEntry, labels: tuple[str, ...], rows: Rows) -> Rows:
     """Return the rows with labels that are names of ``labels``, where those were written."""
     if entry.labels is None:
         return rows
@@ -109,7 +111,7 @@ def _check_learnable(name: str, rows: Rows) -> None:
     faults.check()
 
 
-def _data(entry: Entry, name: str, labels: tuple[str, ...], splits: Rows) -> TaskData:
+def _data(entry: TaskEntry, name: str, labels: tuple[str, ...], splits: Rows) -> TaskData:
     task = Task(
         name,
         objective=entry.objective,
@@ -132,7 +134,7 @@ def _data(entry: Entry, name: str, labels: tuple[str, ...], splits: Rows) -> Tas
 
 
 def _class_weights(
-    entry: Entry, name: str, labels: tuple[str, ...], train: list[Row]
+    entry: TaskEntry, name: str, labels: tuple[str, ...], train: list[Row]
 ) -> tuple[float, ...] | None:
     if entry.class_weights == "balanced":
         counts = Counter(row.label for row in train)
