@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn, get_args
 
 from .errors import DataError
 
@@ -48,6 +49,28 @@ class ImageFile:
 
 
 @dataclass(frozen=True)
+class ImageBytes:
+    """A picture in memory, encoded as in a file: PNG, JPEG and so on."""
+
+    data: bytes
+
+    def open(self) -> Picture:
+        """Return the picture in RGB.
+
+        Raises:
+            OSError: the bytes are no picture.
+        """
+        from PIL import Image
+
+        with Image.open(BytesIO(self.data)) as picture:
+            return picture.convert("RGB")
+
+    def identity(self) -> str:
+        """Return what stands for the picture's content."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+@dataclass(frozen=True)
 class Pixels:
     """A picture in memory."""
 
@@ -70,7 +93,7 @@ class Pixels:
         return f"{size} {hashlib.sha256(self.data).hexdigest()}"
 
 
-Image = ImageFile | Pixels
+Image = ImageFile | ImageBytes | Pixels
 Input = Text | Chat | Image
 """What a model reads of one example."""
 
@@ -90,14 +113,11 @@ def images_of(inputs: Sequence[Input]) -> list[Image]:
     Raises:
         DataError: one is something else.
     """
-    return [
-        each if isinstance(each, ImageFile | Pixels) else _refuse(each, "pictures")
-        for each in inputs
-    ]
+    return [each if isinstance(each, Image) else _refuse(each, "pictures") for each in inputs]
 
 
 def _refuse(given: Input, wanted: str) -> NoReturn:
-    kinds = {Chat: "a chat", ImageFile: "a picture", Pixels: "a picture", tuple: "a pair of texts"}
+    kinds = {Chat: "a chat", tuple: "a pair of texts"} | dict.fromkeys(get_args(Image), "a picture")
     found = kinds.get(type(given), "a text")
     raise DataError(
         f"the backbone reads {wanted}, and an example is {found}; take another backbone"

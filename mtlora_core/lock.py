@@ -15,7 +15,17 @@ import torch
 from .resolve import Plan
 from .tasks import TaskData
 
-LIBRARIES = ("accelerate", "numpy", "safetensors", "scikit-learn", "tokenizers", "transformers")
+LIBRARIES = (
+    "accelerate",
+    "numpy",
+    "pillow",
+    "safetensors",
+    "scikit-learn",
+    "timm",
+    "tokenizers",
+    "torchvision",
+    "transformers",
+)
 """Besides torch, the libraries whose version can change a number, where they are installed."""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from .inputs import Chat, ImageFile, Input, Pixels
+from .inputs import Chat, Image, Input
 
 Objective = Literal["classification", "regression", "causal"]
 Metric = Literal[
@@ -102,7 +102,7 @@ class TaskData:
 def _identity(example: Example) -> list[Any]:
     """Return JSON values that are equal for equal examples only."""
     given = example.input
-    if isinstance(given, ImageFile | Pixels):
+    if isinstance(given, Image):
         given = given.identity()
     elif isinstance(given, Chat):
         return ["chat", given.messages, example.label, example.options]

@@ -23,6 +23,7 @@ VOCABULARY = {
     "component",  # a module of the core
     "files",  # what a lock holds hashes of
     "task",  # a unit of routing
+    "timm",  # a library whose version a lock holds
     "token",  # a unit of routing
     "transformers",  # a library whose version a lock holds
     "uniform",  # a way of sampling

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..component import Component, load
 from ..context import Contexts
-from ..inputs import Text
+from ..inputs import Input, Text
 from ..interfaces import Backbone
 from ..options import BackboneOptions
 from ..sites import BackboneShape, Projection
@@ -30,18 +30,18 @@ Make = Callable[..., Backbone]
 def check_backbone(
     component: Component,
     options: Mapping[str, Any] | None = None,
-    inputs: Sequence[Text] = TEXTS,
+    inputs: Sequence[Input] = TEXTS,
 ) -> None:
     """Assert that a backbone keeps its contract.
 
     Its options describe the model that it builds, without weights too; an input's features
     depend neither on padding nor on other inputs, nor on train mode; encodings know their
-    length and what was cut off; activation checkpointing changes no gradient.
+    length and, of texts, what was cut off; activation checkpointing changes no gradient.
 
     Args:
         component: The backbone's description.
         options: Its options, as a recipe writes them.
-        inputs: What it encodes, two or more of different lengths.
+        inputs: What it encodes, two or more of different lengths; pictures for one of pictures.
     """
     values = options_of(component, options)
     make = partial(load(component.build), values)
@@ -49,6 +49,8 @@ def check_backbone(
     _check_shape(backbone, values)
     _check_meta(make, backbone)
     _check_encodings(backbone, inputs)
+    if values.shape().reads == "text":
+        _check_truncation(backbone, inputs)
     _check_features(backbone, inputs)
     _check_checkpointing(make, values.shape(), inputs)
 
@@ -93,11 +95,15 @@ def _check_meta(make: Make, backbone: Backbone) -> None:
     assert all(tensor.is_meta for tensor in meta.values()), "asked for meta, it has weights"
 
 
-def _check_encodings(backbone: Backbone, inputs: Sequence[Text]) -> None:
+def _check_encodings(backbone: Backbone, inputs: Sequence[Input]) -> None:
     rows = backbone.encode(inputs)
     mask = backbone.collate(rows).mask
     assert mask.dtype == torch.bool, f"the mask is {mask.dtype}, not bool"
     assert mask.sum(1).tolist() == [row.length for row in rows], "the mask is not the lengths"
+
+
+def _check_truncation(backbone: Backbone, inputs: Sequence[Input]) -> None:
+    rows = backbone.encode(inputs)
     longest = max(row.length for row in rows)
     cut = backbone.encode(inputs, max_length=longest - 1)
     assert max(row.length for row in cut) == longest - 1, "max_length is not kept"
@@ -105,7 +111,7 @@ def _check_encodings(backbone: Backbone, inputs: Sequence[Text]) -> None:
         assert row.truncated == (row.length < whole.length), "truncated is not what was cut"
 
 
-def _features(backbone: Backbone, inputs: Sequence[Text]) -> Tensor:
+def _features(backbone: Backbone, inputs: Sequence[Input]) -> Tensor:
     batch = backbone.collate(backbone.encode(inputs)).to(device())
     hidden = backbone(batch)
     assert isinstance(hidden, Tensor), f"forward returns no tensor, but {hidden!r}"
@@ -114,7 +120,7 @@ def _features(backbone: Backbone, inputs: Sequence[Text]) -> Tensor:
     return backbone.pool(hidden, batch.mask)
 
 
-def _check_features(backbone: Backbone, inputs: Sequence[Text]) -> None:
+def _check_features(backbone: Backbone, inputs: Sequence[Input]) -> None:
     together = _features(backbone.eval(), inputs)
     expected = (len(inputs), backbone.width)
     assert tuple(together.shape) == expected, f"features are {[*together.shape]}, not {[*expected]}"
@@ -124,7 +130,7 @@ def _check_features(backbone: Backbone, inputs: Sequence[Text]) -> None:
     _assert_close(_features(backbone.train(), inputs), together, "features depend on train mode")
 
 
-def _check_checkpointing(make: Make, shape: BackboneShape, inputs: Sequence[Text]) -> None:
+def _check_checkpointing(make: Make, shape: BackboneShape, inputs: Sequence[Input]) -> None:
     entered: list[str] = []
 
     def contexts() -> Contexts:
@@ -138,7 +144,7 @@ def _check_checkpointing(make: Make, shape: BackboneShape, inputs: Sequence[Text
     _assert_close(actual, expected, "activation checkpointing changes gradients")
 
 
-def _gradient(backbone: Backbone, shape: BackboneShape, inputs: Sequence[Text]) -> Tensor:
+def _gradient(backbone: Backbone, shape: BackboneShape, inputs: Sequence[Input]) -> Tensor:
     """Return the gradient of something in the first layer, as an adapter there would get it."""
     read = backbone.train().module.get_submodule(shape.layers[0].ffn.reads)
     parameter = next(read.parameters()).requires_grad_()

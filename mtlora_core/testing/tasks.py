@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..component import Component, load
-from ..inputs import Chat, ImageFile, Input, Pixels
+from ..inputs import Chat, Image, Input
 from ..tasks import Example, Task, TaskData
 from .samples import options_of
 
@@ -66,7 +66,7 @@ def _check_example(example: Example, task: Task, where: str) -> None:
 def _check_input(given: Input, where: str) -> None:
     if isinstance(given, Chat):
         assert given.messages, f"{where}: nobody has said anything"
-    elif isinstance(given, ImageFile | Pixels):
+    elif isinstance(given, Image):
         assert given.open().mode == "RGB", f"{where}: the picture is not in RGB"
     else:
         texts = given if isinstance(given, tuple) else (given,)

@@ -1,4 +1,4 @@
-"""Tasks for mtlora: your own files, and a suite that needs no download."""
+"""Tasks for mtlora: your own files, datasets of the hub, and a suite without a download."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ def mtlora_components() -> list[Component]:
             name="files",
             options="mtlora_tasks.files.options:FilesOptions",
             build="mtlora_tasks.files.build:build_files",
-            summary="tasks from your own JSONL, JSON, CSV, TSV or Parquet files",
+            summary="tasks from your own files of texts or pictures",
+        ),
+        Component(
+            kind="tasks",
+            name="hub",
+            options="mtlora_tasks.hub.options:HubOptions",
+            build="mtlora_tasks.hub.build:build_hub",
+            summary="tasks from datasets of the Hugging Face hub, by name",
         ),
         Component(
             kind="tasks",

@@ -27,7 +27,7 @@ def make_options(root: Path, *entries: Any, **defaults: Any) -> FilesOptions:
 def test_a_name_alone_is_an_entry_of_the_defaults(root: Path) -> None:
     options = make_options(root, "trec", "sst2", weight=2.0)
 
-    assert [entry.files("train") for entry in options.entries] == [
+    assert [entry.sources("train") for entry in options.entries] == [
         ("trec/train.jsonl",),
         ("sst2/train.jsonl",),
     ]
@@ -52,7 +52,7 @@ def test_resolved_options_mean_the_same_when_read_again(root: Path) -> None:
 def test_only_the_name_is_filled_in(root: Path) -> None:
     options = make_options(root, {"name": "trec", "train": "{name}/{label}/{0}.jsonl"})
 
-    assert options.entries[0].files("train") == ("trec/{label}/{0}.jsonl",)
+    assert options.entries[0].sources("train") == ("trec/{label}/{0}.jsonl",)
 
 
 def test_labels_may_be_written_as_yaml_reads_them(root: Path) -> None:
@@ -111,7 +111,7 @@ def test_no_entries_is_an_error(root: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "place", "advice"),
     [
-        ({"name": "trec", "train": []}, "entries.0.train", "write a file or a list of files"),
+        ({"name": "trec", "train": []}, "entries.0.train", "no training rows are named"),
         ({"train": "sst2/train.jsonl"}, "entries.0.name", "a task_column to take its names from"),
         ({"task_column": "task"}, "defaults.train", "this entry has none"),
         ({"name": "trec", "metric": "mse"}, "entries.0.metric", "accuracy or macro-f1 or mcc"),
@@ -152,7 +152,7 @@ def test_an_unknown_format_names_the_known_ones(root: Path) -> None:
     found = make_options(root, {"name": "trec", "train": "trec.txt"}).faults()
 
     assert [where for where, _ in found] == ["entries.0.train"]
-    assert found[0][1].endswith("the formats are .jsonl, .json, .csv, .tsv, .parquet")
+    assert found[0][1].endswith("the formats are .jsonl, .json, .csv, .tsv, .parquet, .npz")
 
 
 def test_a_missing_root_is_told_once(root: Path) -> None:

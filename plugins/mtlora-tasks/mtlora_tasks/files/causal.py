@@ -11,9 +11,10 @@ import datasets
 
 from mtlora_core.inputs import Chat, Input
 
+from .entry import TaskEntry, label_name
 from .faults import Faults
-from .options import Entry, label_name
-from .rows import NO_TASK, Row, check_columns, tasks_of
+from .row import Row
+from .rows import NO_TASK, check_columns, tasks_of
 from .template import Template, fill
 
 MOST_OPTIONS = 64
@@ -29,7 +30,7 @@ class _Unfit(Exception):
         self.what, self.found = what, found
 
 
-def causal_rows(path: Path, table: datasets.Dataset, entry: Entry, faults: Faults) -> list[Row]:
+def causal_rows(path: Path, table: datasets.Dataset, entry: TaskEntry, faults: Faults) -> list[Row]:
     """Return the entry's rows of a file, with answers for labels; those that lack one are noted.
 
     Raises:
@@ -49,13 +50,13 @@ def causal_rows(path: Path, table: datasets.Dataset, entry: Entry, faults: Fault
     return rows
 
 
-def _columns(entry: Entry) -> Iterator[str]:
+def _columns(entry: TaskEntry) -> Iterator[str]:
     yield from (entry.messages,) if entry.chat else entry.template_or_default.columns
     if isinstance(entry.options, str):
         yield entry.options
 
 
-def _row(path: Path, index: int, task: str | None, row: Mapping[str, Any], entry: Entry) -> Row:
+def _row(path: Path, index: int, task: str | None, row: Mapping[str, Any], entry: TaskEntry) -> Row:
     if entry.task_column is not None and task is None:
         raise _Unfit(NO_TASK.format(entry.task_column))
     given, answer = _chat(row[entry.messages]) if entry.chat else _filled(row, entry)
@@ -67,7 +68,7 @@ def _row(path: Path, index: int, task: str | None, row: Mapping[str, Any], entry
     return Row(path, index, task, given, answer, options)
 
 
-def _filled(row: Mapping[str, Any], entry: Entry) -> tuple[Input, str]:
+def _filled(row: Mapping[str, Any], entry: TaskEntry) -> tuple[Input, str]:
     template = entry.template_or_default
     values = {column: _text(column, row[column]) for column in template.columns}
     prompt = fill(template.prompt, values)
@@ -112,7 +113,7 @@ def _message(value: object) -> tuple[str, str]:
     return str(role), content
 
 
-def _own_options(column: str, value: object, entry: Entry, answer: str) -> tuple[str, ...]:
+def _own_options(column: str, value: object, entry: TaskEntry, answer: str) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) < 2:
         raise _Unfit(f"column {column!r} has {{}}, and not a list of two answers or more", value)
     options = _as_said([_text(column, each) for each in value], entry)
@@ -139,7 +140,7 @@ def check_answers(options: Sequence[str], rows: Mapping[Any, Sequence[Row]]) -> 
     faults.check()
 
 
-def _as_said(options: Sequence[str], entry: Entry) -> tuple[str, ...]:
+def _as_said(options: Sequence[str], entry: TaskEntry) -> tuple[str, ...]:
     """Return options as the model is to say them: in the answer's place of the template."""
     template: Template | None = None if entry.chat else entry.template_or_default
     if template is None or template.answer_column is None:
@@ -148,7 +149,7 @@ def _as_said(options: Sequence[str], entry: Entry) -> tuple[str, ...]:
     return tuple(fill(template.answer, {column: option}) for option in options)
 
 
-def shared_options(entry: Entry, rows: Mapping[Any, Sequence[Row]]) -> tuple[str, ...]:
+def shared_options(entry: TaskEntry, rows: Mapping[Any, Sequence[Row]]) -> tuple[str, ...]:
     """Return the answers that every row of a task may be answered with; empty: any.
 
     Those that the entry lists; left out, those of the training rows, where there are few and no

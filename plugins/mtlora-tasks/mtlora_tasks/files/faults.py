@@ -1,12 +1,17 @@
-"""Gathers what is wrong with the rows of files: each kind of fault once a file, and its count."""
+"""Gathers what is wrong with rows: each kind of fault once a file, and its count."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from mtlora_core.errors import DataError
 
 from .lines import place
+
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 
 class Faults:
@@ -36,3 +41,21 @@ class Faults:
 def _line(path: Path, rows: list[tuple[int, str]]) -> str:
     (first, text), more = rows[0], len(rows) - 1
     return f"{place(path, first)}: {text}" + (f" (and {more} more such rows)" if more else "")
+
+
+def each(items: Iterable[In], make: Callable[[In], Out]) -> list[Out]:
+    """Make something of every item, and only then raise what was wrong with any.
+
+    Raises:
+        DataError: every problem, each once.
+    """
+    made: list[Out] = []
+    problems: list[str] = []
+    for item in items:
+        try:
+            made.append(make(item))
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(dict.fromkeys(problems))
+    return made

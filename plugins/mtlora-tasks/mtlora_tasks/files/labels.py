@@ -8,10 +8,15 @@ from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
+from .entry import TaskEntry, label_name
 from .faults import Faults
 from .lines import json_type
-from .options import label_name
-from .rows import Row
+from .row import Row
+
+
+def labelled(rows: Sequence[Row], entry: TaskEntry, faults: Faults) -> list[Row]:
+    """Return the rows with labels of the entry's objective; rows with other labels are noted."""
+    return (as_numbers if entry.objective == "regression" else as_names)(rows, faults)
 
 
 def as_numbers(rows: Sequence[Row], faults: Faults) -> list[Row]:

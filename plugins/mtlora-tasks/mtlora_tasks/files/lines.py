@@ -8,13 +8,18 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from .paths import form
+from .paths import form, pictures_in
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
 def place(path: Path, row: int) -> str:
-    """Return ``file:line`` of a row counted from 0; ``file: row n`` where rows have no lines."""
+    """Return ``file:line`` of a row counted from 0; ``file: row n`` where rows have no lines.
+
+    Of a folder of pictures, whose rows are files, it is the file.
+    """
+    if path.is_dir():
+        return str(pictures_in(path)[row])
     line = next(islice(_starts(path), row, None), None)
     return f"{path}: row {row + 1}" if line is None else f"{path}:{line}"
 

@@ -2,366 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    GetJsonSchemaHandler,
-    PositiveFloat,
-    PositiveInt,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from mtlora_core.options import RecipePath
+from mtlora_core.tasks import SPLITS
 
-from mtlora_core.options import Options, RecipePath
-from mtlora_core.sites import BackboneShape, Site
-from mtlora_core.tasks import DEFAULT_METRICS, SPLITS, Metric, Objective, Split
-
-from .paths import form, missing, unusable
-from .template import Template
-
-METRICS: Mapping[Objective, tuple[Metric, ...]] = {
-    "classification": ("accuracy", "macro-f1", "mcc"),
-    "regression": ("spearman", "mse"),
-    "causal": (),
-}
-"""What each objective is scored by; the first is the default. Of causal tasks the recipe says."""
+from .entries import EntriesOptions, Problem
+from .entry import Names, NamesOrShare, TaskEntry, TaskKeys
+from .paths import form, holds_pictures, missing, unusable
 
 
-def label_name(value: object) -> str | None:
-    """Return a label as the name of its class; None for what is no label.
-
-    Truth values are spelt as in JSON, whole numbers without a fraction.
-    """
-    match value:
-        case bool():
-            return str(value).lower()
-        case int() | str():
-            return str(value)
-        case float() if value.is_integer():
-            return str(int(value))
-    return None
-
-
-def _names(values: Any) -> Any:
-    if not isinstance(values, list | tuple):
-        return values
-    return tuple(v if (name := label_name(v)) is None else name for v in values)
-
-
-def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{', '.join(twice)} is there twice; name each once")
-    return names
-
-
-def _listed(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
-def _files_or_share(value: Any) -> Any:
-    if isinstance(value, str | list | tuple):
-        return _listed(value)
-    if isinstance(value, int | float) and 0 < value < 1:
-        return value
-    raise ValueError(f"{value!r} is neither files nor a share of the training rows, such as 0.1")
-
-
-def _column_or_pair(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        if len(value) == 2 and all(isinstance(column, str) for column in value):
-            return tuple(value)
-    elif isinstance(value, str):
-        return value
-    raise ValueError(f"{value!r} is neither a column nor two columns, such as [premise, claim]")
-
-
-def _column_or_answers(value: Any) -> Any:
-    if isinstance(value, str | list | tuple):
-        return _names(value)
-    raise ValueError(f"{value!r} is neither a list of answers nor the column that holds one")
-
-
-def _several(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-    if isinstance(value, tuple) and len(_distinct(value)) < 2:
-        raise ValueError("there is nothing to choose from; write two answers or more")
-    return value
-
-
-def _weights(value: Any) -> Any:
-    if isinstance(value, str) and value != "balanced":
-        raise ValueError(f"{value!r} is neither 'balanced' nor a list with a weight for each class")
-    return value
-
-
-Files = Annotated[
-    tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...])
-]
-FilesOrShare = Annotated[
-    tuple[str, ...] | float,
-    BeforeValidator(_files_or_share, json_schema_input_type=str | tuple[str, ...] | float),
-]
-Columns = Annotated[str | tuple[str, str], BeforeValidator(_column_or_pair)]
-Labels = Annotated[
-    tuple[str, ...],
-    Field(min_length=2),
-    BeforeValidator(_names, json_schema_input_type=tuple[str | int | bool, ...]),
-    AfterValidator(_distinct),
-]
-Choices = Annotated[
-    str | tuple[str, ...],
-    BeforeValidator(_column_or_answers, json_schema_input_type=str | tuple[str | int | bool, ...]),
-    AfterValidator(_several),
-]
-ClassWeights = Annotated[Literal["balanced"] | tuple[PositiveFloat, ...], BeforeValidator(_weights)]
-
-
-class Defaults(BaseModel):
+class Defaults(TaskKeys):
     """What an entry may say of its task, or ``defaults`` of all tasks."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    train: Files = ()
+    train: Names = ()
     """A file or a list of files, relative to ``root``; ``{name}`` stands for the task's name."""
-    validation: FilesOrShare = 0.1
-    """Files, or the share of the training rows that is set aside to choose by."""
-    test: FilesOrShare = 0.1
-    """Files, or the share of the training rows that is set aside to score by, once."""
-    text: Columns = "text"
-    """The column of the text, or a list of two whose texts make a pair."""
-    label: str = "label"
-    """The column of the label."""
-    labels: Labels | None = None
-    """The classes in the order of their indices; None: those of the training rows, sorted.
-
-    A column that holds none of these names may hold their indices, from 0.
-    """
-    objective: Objective = "classification"
-    """``classification``, ``regression`` on labels that are numbers, or ``causal``: a language
-    model learns to say the answer."""
-    template: Template | None = None
-    """Of a causal task: ``prompt`` and ``answer``, with ``{column}`` for what a row has there.
-    None: the texts of ``text`` and of ``label``, as they stand."""
-    chat: bool = False
-    """Whether a causal task's rows hold chats, written by the model's own chat template."""
-    messages: str = "messages"
-    """The column of a chat: a list of ``{role, content}``. What follows the user's last turn is
-    the answer."""
-    options: Choices | None = None
-    """Of a causal task: the answers to choose from, as they stand in the answer's column, or the
-    column that holds each row's own. None: the answers of the training rows, where they are 64 at
-    most and no other row has another."""
-    metric: Metric | None = None
-    """The primary metric; None: accuracy, for regression spearman. Of causal tasks the recipe's
-    ``evaluate:`` says."""
-    weight: PositiveFloat = 1.0
-    """Factor of the task's loss."""
-    limit: PositiveInt | None = None
-    """Most training examples, drawn with the seed in proportion to the classes; None: all."""
-    class_weights: ClassWeights | None = None
-    """Factor of each class in the loss; ``balanced``: inverse to its training examples."""
-    max_length: PositiveInt | None = None
-    """Tokens of an input that are kept; None: as many as the backbone takes."""
-    task_column: str | None = None
-    """The column that says which task a row belongs to.
-
-    An entry with a name takes the rows that bear it; one without is a task for each value.
-    """
+    validation: NamesOrShare | None = None
+    """Files, or the share of the training rows that is set aside to choose by. None: the rows that
+    an .npz file marks so itself, or a tenth of the training rows."""
+    test: NamesOrShare | None = None
+    """Files, or the share of the training rows that is set aside to score by, once. None: as for
+    ``validation``."""
     field: str | None = None
     """The key of a JSON file's one object that holds the rows; None: the file is a list of rows,
     or has one a line."""
 
 
-class Entry(Defaults):
+class Entry(Defaults, TaskEntry):
     """One task, or with ``task_column`` and no name, one for each value of the column."""
 
-    name: Annotated[str, Field(min_length=1)] | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        """Describe both spellings: a mapping, and a name alone."""
-        return {"anyOf": [{"type": "string"}, handler(core_schema)]}
-
-    def over(self, defaults: Defaults) -> Self:
-        """Return the entry with ``defaults`` for what it does not say itself."""
-        said = defaults.model_dump(exclude_unset=True) | self.model_dump(exclude_unset=True)
-        return self.model_validate(said)
-
-    @property
-    def metric_or_default(self) -> Metric:
-        """The primary metric."""
-        return self.metric or DEFAULT_METRICS[self.objective]
-
-    @property
-    def template_or_default(self) -> Template:
-        """How a row of a causal task becomes a prompt and its answer."""
-        return self.template or Template(prompt=f"{{{self.text}}}", answer=f"{{{self.label}}}")
-
-    @property
-    def task_columns(self) -> tuple[str, ...]:
-        """The task column, where there is one."""
-        return () if self.task_column is None else (self.task_column,)
-
-    def takes(self, task: str | None) -> bool:
-        """Whether a row with this value in the task column is the entry's."""
-        return self.name is None or task in (None, self.name)
-
-    def files(self, split: Split) -> tuple[str, ...]:
-        """Return the files of a split; empty where it is a share of the training rows."""
-        source = getattr(self, split)
-        if isinstance(source, float):
-            return ()
-        name = self.name or ""
-        return tuple(file.replace("{name}", name) for file in source)
-
-    def problems(self) -> Iterator[tuple[str, str]]:
-        """Yield ``(key, reason)`` for keys that do not go together."""
-        if not self.train:
-            yield "train", "no training file is named; write a file or a list of files"
-        yield from self._naming()
-        yield from self._shares()
-        yield from self._scoring()
-
-    def _naming(self) -> Iterator[tuple[str, str]]:
-        if self.name is not None:
-            return
-        if self.task_column is None:
-            yield "name", "a task needs a name, or a task_column to take its names from"
-        for split in SPLITS:
-            source = getattr(self, split)
-            if not isinstance(source, float) and any("{name}" in file for file in source):
-                yield split, "{name} stands for the entry's name, and this entry has none"
-
-    def _shares(self) -> Iterator[tuple[str, str]]:
-        shares = [s for s in (self.validation, self.test) if isinstance(s, float)]
-        if sum(shares) >= 1:
-            yield "validation", f"with the test split, {sum(shares):g} of the rows: none is left"
-
-    def _scoring(self) -> Iterator[tuple[str, str]]:
-        if self.objective == "causal":
-            yield from self._answering()
-            return
-        for key in ("template", "chat", "options"):
-            if getattr(self, key):
-                yield key, f"belongs to causal tasks; write `objective: causal`, or leave {key} out"
-        known = METRICS[self.objective]
-        if self.metric_or_default not in known:
-            yield (
-                "metric",
-                f"{self.metric} does not score {self.objective}; write {' or '.join(known)}",
-            )
-        yield from self._classes() if self.objective == "classification" else self._no_classes()
-
-    def _classes(self) -> Iterator[tuple[str, str]]:
-        if self.labels and isinstance(self.class_weights, tuple):
-            found, right = len(self.class_weights), len(self.labels)
-            if found != right:
-                yield "class_weights", f"has {found} weights for {right} classes; write one each"
-
-    def _answering(self) -> Iterator[tuple[str, str]]:
-        if self.metric is not None:
-            yield (
-                "metric",
-                "the recipe's `evaluate:` says how causal tasks are scored; leave it out",
-            )
-        for key in ("labels", "class_weights"):
-            if getattr(self, key) is not None:
-                yield key, "a causal task has answers, not classes; `options` names them"
-        if self.chat:
-            if self.template is not None:
-                yield "template", "a chat is written by the model's own template; leave one out"
-        elif self.template is not None:
-            if self.template.answer_column is None and self.options is not None:
-                yield "options", "an option stands for one column, and the answer has several"
-        elif isinstance(self.text, tuple):
-            yield "text", "a causal task reads one text; write a `template` to join the columns"
-
-    def _no_classes(self) -> Iterator[tuple[str, str]]:
-        for key in ("labels", "class_weights"):
-            if getattr(self, key) is not None:
-                yield key, "regression has no classes; leave it out, or write classification"
-
-
-class FilesOptions(Options):
+class FilesOptions(EntriesOptions[Defaults, Entry]):
     """Options of the ``files`` tasks."""
+
+    defaults: Defaults = Defaults()
+    """What holds for every entry that does not say otherwise."""
 
     root: RecipePath
     """The folder that the entries' files are relative to."""
-    defaults: Defaults = Defaults()
-    """What holds for every entry that does not say otherwise."""
-    entries: tuple[Entry, ...]
-    """The tasks, each with its ``name`` and any key of ``defaults``; the name alone will do."""
-
-    @field_validator("entries")
-    @classmethod
-    def _complete(cls, entries: tuple[Entry, ...], info: ValidationInfo) -> tuple[Entry, ...]:
-        if not entries:
-            raise ValueError("there are no tasks; write at least one")
-        # Completed here, entries mean the same when the resolved recipe is written and read.
-        defaults = info.data.get("defaults", Defaults())
-        return tuple(entry.over(defaults) for entry in entries)
 
     def path(self, file: str) -> Path:
         """Return the path of an entry's file."""
         return self.root / Path(file).expanduser()
 
-    def problems(self, shape: BackboneShape, sites: Sequence[Site]) -> Iterable[tuple[str, str]]:
-        """Yield ``(option, reason)`` for entries that cannot be read, or not by this backbone."""
-        yield from self.faults()
-        if not shape.causal:
-            yield from dict.fromkeys(
-                (
-                    self._place(index, "objective"),
-                    "a causal task needs a causal language model, such as LLaMA, and "
-                    f"{shape.family} is none; take another backbone or objective",
-                )
-                for index, entry in enumerate(self.entries)
-                if entry.objective == "causal"
-            )
-
-    def faults(self) -> list[tuple[str, str]]:
+    def faults(self) -> list[Problem]:
         """Return ``(option, reason)`` for what can be told without reading the data."""
         if reason := missing(self.root):
             return [("root", reason)]
-        found = [
-            (self._place(index, key), reason)
-            for index, entry in enumerate(self.entries)
-            for key, reason in (*entry.problems(), *self._missing(entry), *self._again(index))
-        ]
-        return list(dict.fromkeys(found))  # a fault of the defaults is every entry's
+        return super().faults()
 
-    def _missing(self, entry: Entry) -> Iterator[tuple[str, str]]:
-        for split in SPLITS:
-            for file in entry.files(split):
-                if reason := unusable(self.path(file)):
-                    yield split, reason
-                elif entry.field is not None and form(self.path(file)) != ".json":
-                    yield "field", f"only a .json file has fields, and {file} is none"
+    def source_problems(self, entry: Entry) -> Iterable[Problem]:
+        """Return what is wrong with an entry's files."""
+        if found := [*self._unusable(entry)]:
+            return found
+        return [*self._odd(entry), *self._mixed(entry)]
 
-    def _again(self, index: int) -> Iterator[tuple[str, str]]:
-        name = self.entries[index].name
-        if name is not None and name in {entry.name for entry in self.entries[:index]}:
-            yield "name", f"another entry is named {name!r} too; a task's name is its own"
-
-    def _place(self, index: int, key: str) -> str:
-        """Return where a key was written: in the defaults, if the entry's value is theirs."""
-        shared = key in self.defaults.model_fields_set and (
-            getattr(self.defaults, key) == getattr(self.entries[index], key)
+    def is_of_pictures(self, entry: Entry) -> bool:
+        """Whether an entry has a column of pictures, or files that hold nothing else."""
+        return entry.image is not None or any(
+            holds_pictures(path) for _, path in self._files(entry)
         )
-        return f"defaults.{key}" if shared else f"entries.{index}.{key}"
+
+    def _files(self, entry: Entry) -> Iterator[tuple[str, Path]]:
+        for split in SPLITS:
+            for file in entry.sources(split):
+                yield split, self.path(file)
+
+    def _unusable(self, entry: Entry) -> Iterator[Problem]:
+        for split, path in self._files(entry):
+            if reason := unusable(path):
+                yield split, reason
+
+    def _odd(self, entry: Entry) -> Iterator[Problem]:
+        for _, path in self._files(entry):
+            if entry.field is not None and form(path) != ".json":
+                yield "field", f"only a .json file has fields, and {path.name} is none"
+            if entry.task_column is not None and holds_pictures(path):
+                yield (
+                    "task_column",
+                    f"{path} has no columns; leave it out, and give the task a name",
+                )
+
+    def _mixed(self, entry: Entry) -> Iterator[Problem]:
+        """Yield files of texts beside files of pictures."""
+        if entry.image is None and self.is_of_pictures(entry):
+            for split, path in self._files(entry):
+                if not holds_pictures(path):
+                    yield (
+                        split,
+                        f"{path} holds texts, other files pictures; name the column of an `image`",
+                    )

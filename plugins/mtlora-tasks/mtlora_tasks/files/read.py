@@ -34,7 +34,7 @@ def read(path: Path, field: str | None = None) -> datasets.Dataset:
     """
     if field is not None:
         return _under(path, field)
-    with _quiet(), TemporaryDirectory(prefix="mtlora-") as cache:
+    with quiet(), TemporaryDirectory(prefix="mtlora-") as cache:
         try:
             return READERS[form(path)](path, cache)
         except Exception as error:  # of datasets, pyarrow, pandas and the system: all the file's
@@ -121,7 +121,7 @@ READERS: Mapping[str, Callable[[Path, str], datasets.Dataset]] = {
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep progress bars and logged errors of ``datasets`` from the screen: ours say more."""
     bars, level = datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
     datasets.disable_progress_bars()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -11,55 +10,41 @@ from typing import Any
 import datasets
 
 from mtlora_core.errors import DataError
-from mtlora_core.inputs import Input, Text
+from mtlora_core.inputs import Input
 
+from .entry import TaskEntry
 from .faults import Faults
-from .options import Entry
+from .images import column_of, picture_of, wrong_picture
+from .row import Row
 
 NO_TASK = "column {!r} names no task"
 """Of a row without a value in the task column."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row that has what its task reads."""
-
-    path: Path
-    index: int
-    """Its place in the file, from 0."""
-    task: str | None
-    """The value of the task column, where there is one."""
-    input: Input
-    label: Any
-    """As it was read; later the name of a class, a number, or an answer."""
-    options: tuple[str, ...] = ()
-    """The answers that this row may be answered with, where rows have their own."""
-
-
-def rows_of(path: Path, table: datasets.Dataset, entry: Entry, faults: Faults) -> list[Row]:
-    """Return the entry's rows of a file; those that lack a text or a task are noted.
+def rows_of(path: Path, table: datasets.Dataset, entry: TaskEntry, faults: Faults) -> list[Row]:
+    """Return the entry's rows of a file; those that lack an input or a task are noted.
 
     Raises:
         DataError: the file has not the columns.
     """
-    texts = (entry.text,) if isinstance(entry.text, str) else entry.text
-    check_columns(path, (*texts, entry.label, *entry.task_columns), table.column_names)
-    rows = (
-        Row(path, index, task, _text(values), label)
+    check_columns(path, (*entry.columns, entry.label, *entry.task_columns), table.column_names)
+    columns = (column_of(table, name) for name in (entry.label, *entry.columns))
+    return [
+        Row(path, index, task, _input(values, entry, path.parent), label)
         for index, (task, label, *values) in enumerate(
-            zip(
-                tasks_of(table, entry),
-                table[entry.label][:],
-                *(table[column][:] for column in texts),
-                strict=True,
-            )
+            zip(tasks_of(table, entry), *columns, strict=True)
         )
-    )
-    own = (row for row in rows if entry.takes(row.task))
-    return [row for row in own if _is_whole(row, texts, entry, faults)]
+        if entry.takes(task) and _is_whole(path, index, task, values, entry, faults)
+    ]
 
 
-def tasks_of(table: datasets.Dataset, entry: Entry) -> list[str | None]:
+def _input(values: Sequence[Any], entry: TaskEntry, folder: Path) -> Input:
+    if entry.image is not None:
+        return picture_of(values[0], folder)
+    return values[0] if len(values) == 1 else (values[0], values[1])
+
+
+def tasks_of(table: datasets.Dataset, entry: TaskEntry) -> list[str | None]:
     """Return the value of each row's task column, where there is one."""
     if entry.task_column is None:
         return [None] * len(table)
@@ -82,24 +67,36 @@ def _absent(column: str, names: Sequence[str]) -> str:
     return f"has no column {column!r}; {hint}the columns are {', '.join(names)}"
 
 
-def _is_whole(row: Row, columns: Sequence[str], entry: Entry, faults: Faults) -> bool:
-    values: Any = (row.input,) if len(columns) == 1 else row.input
-    problems = [p for pair in zip(columns, values, strict=True) for p in _wrong(*pair)]
-    if entry.task_column is not None and row.task is None:
+def _is_whole(
+    path: Path,
+    index: int,
+    task: str | None,
+    values: Sequence[Any],
+    entry: TaskEntry,
+    faults: Faults,
+) -> bool:
+    problems = [*_problems(values, entry, path.parent)]
+    if entry.task_column is not None and task is None:
         problems.append((NO_TASK.format(entry.task_column), None))
     for what, value in problems:
-        faults.add(row.path, row.index, what, value)
+        faults.add(path, index, what, value)
     return not problems
 
 
-def _wrong(column: str, value: object) -> Iterator[tuple[str, object]]:
+def _problems(
+    values: Sequence[Any], entry: TaskEntry, folder: Path
+) -> Iterator[tuple[str, object]]:
+    for column, value in zip(entry.columns, values, strict=True):
+        if entry.image is not None:
+            yield from wrong_picture(column, value, folder)
+        else:
+            yield from _wrong_text(column, value)
+
+
+def _wrong_text(column: str, value: object) -> Iterator[tuple[str, object]]:
     if value is None:
         yield f"column {column!r} has no text", None
     elif not isinstance(value, str):
         yield f"column {column!r} has {{}}, which is no text", value
     elif not value.strip():
         yield f"column {column!r} has an empty text", value
-
-
-def _text(values: Sequence[str]) -> Text:
-    return values[0] if len(values) == 1 else (values[0], values[1])

@@ -9,14 +9,14 @@ from mtlora_core.seeds import derive
 from mtlora_core.tasks import Split
 
 from .draw import draw
-from .options import Entry
-from .rows import Row
+from .entry import TaskEntry
+from .row import Row
 
 Rows = Mapping[Split, list[Row]]
 
 
-def cut(entry: Entry, name: str, rows: Rows, seed: int) -> Rows:
-    """Return the splits of a task, with those that are shares cut from its training rows.
+def cut(entry: TaskEntry, name: str, rows: Rows, seed: int) -> Rows:
+    """Return the splits of a task, with those that have no rows cut from its training rows.
 
     Each split is drawn with a seed of its own, so that another share of one leaves the other as
     it is. The rows of a split stay in the order of their files.
@@ -28,8 +28,8 @@ def cut(entry: Entry, name: str, rows: Rows, seed: int) -> Rows:
     train, splits = rows["train"], dict(rows)
     cuts: tuple[Split, ...] = ("test", "validation")
     for split in cuts:
-        share = getattr(entry, split)
-        if isinstance(share, float):
+        share = entry.share(split)
+        if share is not None and not rows[split]:
             drawn = draw(_strata(entry, train), round(share * everything), _seed(seed, name, split))
             if not drawn:
                 raise DataError(_no_row(name, split, share, everything))
@@ -38,14 +38,14 @@ def cut(entry: Entry, name: str, rows: Rows, seed: int) -> Rows:
     return {**splits, "train": _limited(entry, name, train, seed)}
 
 
-def _limited(entry: Entry, name: str, train: list[Row], seed: int) -> list[Row]:
+def _limited(entry: TaskEntry, name: str, train: list[Row], seed: int) -> list[Row]:
     if entry.limit is None or entry.limit >= len(train):
         return train
     strata = _strata(entry, train)
     return _chosen(train, draw(strata, entry.limit, _seed(seed, name, "limit"), spare=0))
 
 
-def _strata(entry: Entry, rows: Sequence[Row]) -> list[str]:
+def _strata(entry: TaskEntry, rows: Sequence[Row]) -> list[str]:
     return [row.label if entry.objective == "classification" else "" for row in rows]
 
 

@@ -1,0 +1,1 @@
+"""The ``hub`` tasks: datasets of the Hugging Face hub, by name."""
