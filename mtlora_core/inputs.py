@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -96,6 +97,13 @@ class Pixels:
 Image = ImageFile | ImageBytes | Pixels
 Input = Text | Chat | Image
 """What a model reads of one example."""
+
+
+def identity(given: Input) -> str:
+    """Return what is equal for equal inputs only: a picture's is its content's."""
+    if isinstance(given, Image):
+        return given.identity()
+    return json.dumps(["chat", *given.messages] if isinstance(given, Chat) else given)
 
 
 def texts_of(inputs: Sequence[Input]) -> list[Text]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from .inputs import Chat, Image, Input
+from .inputs import Input, identity
 
 Objective = Literal["classification", "regression", "causal"]
 Metric = Literal[
@@ -101,9 +101,5 @@ class TaskData:
 
 def _identity(example: Example) -> list[Any]:
     """Return JSON values that are equal for equal examples only."""
-    given = example.input
-    if isinstance(given, Image):
-        given = given.identity()
-    elif isinstance(given, Chat):
-        return ["chat", given.messages, example.label, example.options]
-    return [given, example.label, *([example.options] if example.options else [])]
+    options = [example.options] if example.options else []
+    return [identity(example.input), example.label, *options]

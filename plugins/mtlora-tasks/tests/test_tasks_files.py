@@ -13,7 +13,7 @@ import pytest
 
 from mtlora_core.tasks import Example, TaskData
 from mtlora_tasks.files.build import build_files
-from mtlora_tasks.files.draw import draw
+from mtlora_tasks.files.draw import by_seed, draw
 from mtlora_tasks.files.options import FilesOptions
 
 SHARED = Path(os.environ.get("MTLORA_SHARED", Path(__file__).parents[4] / "shared"))
@@ -315,7 +315,7 @@ def test_draw_takes_each_class_to_within_one_of_its_share() -> None:
     classes = ["a"] * 70 + ["b"] * 23 + ["c"] * 7
 
     for count in (1, 9, 33, 90):
-        drawn = Counter(classes[index] for index in draw(classes, count, 0, spare=0))
+        drawn = Counter(classes[index] for index in draw(classes, count, by_seed(100, 0), spare=0))
         assert drawn.total() == count
         for label, total in Counter(classes).items():
             assert abs(drawn[label] - count * total / 100) < 1
@@ -340,3 +340,18 @@ def test_the_tasks_of_textbench_are_eight_names() -> None:
         assert [len(examples) for _, examples in data.splits()] == [
             entry[key] for key in ("n_train", "n_val", "n_test")
         ]
+
+
+def test_splits_by_hash_are_the_same_whatever_the_seed_and_the_order(tmp_path: Path) -> None:
+    rows = [{"text": f"row {i}", "label": "ab"[i % 2]} for i in range(40)]
+    splits = []
+    for seed, each in ((0, rows), (1, rows), (0, rows[::-1])):
+        write_jsonl(tmp_path / "rows.jsonl", each)
+        entry = {"name": "t", "train": "rows.jsonl", "test": 0.5, "split_by": "hash", "limit": 10}
+        data = build(tmp_path, entry, seed=seed)[0]
+        splits.append([{e.input for e in examples} for _, examples in data.splits()])
+
+    assert splits[0] == splits[1] == splits[2]
+    assert [len(each) for each in splits[0]] == [10, 4, 20]
+    by_seed = build(tmp_path, {**entry, "split_by": "seed"}, seed=0)[0]
+    assert {e.input for e in by_seed.test} != splits[0][2]

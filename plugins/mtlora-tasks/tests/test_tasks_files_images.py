@@ -24,7 +24,7 @@ from mtlora_core.testing import check_tasks, described
 from mtlora_tasks.files.build import build_files
 from mtlora_tasks.files.options import FilesOptions
 
-SHARED = Path(os.environ.get("MTLORA_SHARED", Path(__file__).parents[3] / "shared"))
+SHARED = Path(os.environ.get("MTLORA_SHARED", Path(__file__).parents[4] / "shared"))
 VISION = BackboneShape("vit", 8, (), causal=False, reads="image")
 TEXT = BackboneShape("bert", 8, (), causal=False)
 

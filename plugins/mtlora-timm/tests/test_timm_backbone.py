@@ -27,7 +27,7 @@ from mtlora_timm.testing import SIZE, TINY, pictures, save_tiny
 
 import mtlora_timm  # isort: skip  # the door, under its own name
 
-SHARED = Path(os.environ.get("MTLORA_SHARED", Path(__file__).parents[3] / "shared"))
+SHARED = Path(os.environ.get("MTLORA_SHARED", Path(__file__).parents[4] / "shared"))
 DERIVED = SHARED / "models" / "dinov2-small-derived" / "model.safetensors"
 
 kinds = pytest.mark.parametrize("kind", TINY)

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 
-def draw(classes: Sequence[str], count: int, seed: int, *, spare: int = 1) -> set[int]:
+def by_seed(count: int, seed: int) -> list[int]:
+    """Return ``count`` indices in an order that the seed decides."""
+    return random.Random(seed).sample(range(count), count)
+
+
+def by_hash(contents: Sequence[str], stream: str) -> list[int]:
+    """Return the indices of ``contents`` in an order that each one's own content decides.
+
+    Another stream has another order; equal contents stand side by side.
+    """
+    keys = [hashlib.sha256(f"{stream}\0{each}".encode()).digest() for each in contents]
+    return sorted(range(len(contents)), key=keys.__getitem__)
+
+
+def draw(classes: Sequence[str], count: int, order: Sequence[int], *, spare: int = 1) -> set[int]:
     """Return the indices of ``count`` rows, in proportion to the classes.
 
     Args:
         classes: The class of each row.
         count: How many rows are drawn.
-        seed: Which of them.
+        order: The indices of the rows, those to take first in front.
         spare: How many rows of each class are left, whatever the proportion, and though fewer
             than ``count`` be drawn: a class that is cut from keeps a row to be learnt from.
     """
-    order = random.Random(seed).sample(range(len(classes)), len(classes))
     room = _quotas(Counter(classes), count, spare)
     drawn = set()
     for index in order:

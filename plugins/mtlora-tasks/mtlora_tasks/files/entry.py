@@ -161,6 +161,9 @@ class TaskKeys(BaseModel):
     """Of a causal task: the answers to choose from, as they stand in the answer's column, or the
     column that holds each row's own. None: the answers of the training rows, where they are 64 at
     most and no other row has another."""
+    split_by: Literal["seed", "hash"] = "seed"
+    """What draws shares and ``limit``: the recipe's seed, or a hash of each row, so that every
+    seed has the same splits."""
     metric: Metric | None = None
     """The primary metric; None: accuracy, for regression spearman. Of causal tasks the recipe's
     ``evaluate:`` says."""

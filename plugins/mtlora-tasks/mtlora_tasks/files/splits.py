@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mtlora_core.errors import DataError
+from mtlora_core.inputs import identity
 from mtlora_core.seeds import derive
 from mtlora_core.tasks import Split
 
-from .draw import draw
+from .draw import by_hash, by_seed, draw
 from .entry import TaskEntry
 from .row import Row
 
@@ -30,7 +31,8 @@ def cut(entry: TaskEntry, name: str, rows: Rows, seed: int) -> Rows:
     for split in cuts:
         share = entry.share(split)
         if share is not None and not rows[split]:
-            drawn = draw(_strata(entry, train), round(share * everything), _seed(seed, name, split))
+            order = _order(entry, train, seed, name, split)
+            drawn = draw(_strata(entry, train), round(share * everything), order)
             if not drawn:
                 raise DataError(_no_row(name, split, share, everything))
             splits[split] = _chosen(train, drawn)
@@ -41,8 +43,8 @@ def cut(entry: TaskEntry, name: str, rows: Rows, seed: int) -> Rows:
 def _limited(entry: TaskEntry, name: str, train: list[Row], seed: int) -> list[Row]:
     if entry.limit is None or entry.limit >= len(train):
         return train
-    strata = _strata(entry, train)
-    return _chosen(train, draw(strata, entry.limit, _seed(seed, name, "limit"), spare=0))
+    order = _order(entry, train, seed, name, "limit")
+    return _chosen(train, draw(_strata(entry, train), entry.limit, order, spare=0))
 
 
 def _strata(entry: TaskEntry, rows: Sequence[Row]) -> list[str]:
@@ -53,8 +55,12 @@ def _chosen(rows: list[Row], drawn: set[int]) -> list[Row]:
     return [row for index, row in enumerate(rows) if index in drawn]
 
 
-def _seed(seed: int, name: str, stream: str) -> int:
-    return derive(seed, "tasks", name, stream)
+def _order(
+    entry: TaskEntry, rows: Sequence[Row], seed: int, name: str, stream: str
+) -> Sequence[int]:
+    if entry.split_by == "hash":
+        return by_hash([f"{identity(row.input)}\0{row.label}" for row in rows], stream)
+    return by_seed(len(rows), derive(seed, "tasks", name, stream))
 
 
 def _no_row(name: str, split: str, share: float, everything: int) -> str:
