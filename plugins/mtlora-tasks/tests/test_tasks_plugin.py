@@ -18,7 +18,7 @@ def test_the_plugin_is_found_by_its_entry_point() -> None:
 def test_every_part_keeps_the_contract_and_can_be_loaded() -> None:
     components = mtlora_tasks.mtlora_components()
 
-    assert [component.name for component in components] == ["files", "docstrings"]
+    assert [component.name for component in components] == ["files", "hub", "docstrings"]
     for component in components:
         assert problems_of(component) == []
         assert issubclass(load(component.options), Options)
