@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mtlora_core.cli import queries
 from mtlora_core.errors import DataError
+from mtlora_core.inputs import ImageFile
 
 if TYPE_CHECKING:
     from mtlora_core.model import Prediction
@@ -61,8 +62,19 @@ def test_reads_texts_and_pairs_with_their_tasks(tmp_path: Path) -> None:
 
     first, second = queries.read(path, TASKS)
 
-    assert (first.text, first.task) == ("a", "kind")
-    assert (second.text, second.task, second.given["id"]) == (("a", "b"), "verb", 7)
+    assert (first.input, first.task) == ("a", "kind")
+    assert (second.input, second.task, second.given["id"]) == (("a", "b"), "verb", 7)
+
+
+def test_reads_pictures_relative_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "img").mkdir()
+    picture = tmp_path / "img" / "a.png"
+    picture.touch()
+    lines = [{"image": "img/a.png", "task": "kind"}, {"image": str(picture), "task": "verb"}]
+
+    found = queries.read(file_of(tmp_path, *lines), TASKS)
+
+    assert [query.input for query in found] == [ImageFile(str(picture))] * 2
 
 
 @pytest.mark.parametrize(
@@ -79,20 +91,23 @@ def test_the_task_may_be_left_out_where_it_is_known(
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
     path = file_of(tmp_path, "\ufeff".encode() + b'{"text": "a", "task": "verb"}')
 
-    assert queries.read(path, TASKS)[0].text == "a"
+    assert queries.read(path, TASKS)[0].input == "a"
 
 
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
         (b'{"text": ', "column 10: not JSON"),
-        (b"[1]", "must be a JSON object with 'text', not list"),
+        (b"[1]", "must be a JSON object with 'text' or 'image', not list"),
         (b"\xff\xfe", "not UTF-8 at byte 1"),
         (b"[" * 100_000, "nested too deeply"),
-        ({"txt": "a", "task": "verb"}, "has no 'text'; its keys are 'txt', 'task'"),
+        ({"txt": "a", "task": "verb"}, "has no 'text' and no 'image'; its keys are 'txt', 'task'"),
         ({"text": 3, "task": "verb"}, "'text' must be a string"),
         ({"text": ["a", "b", "c"], "task": "verb"}, "'text' must be a string"),
         ({"text": [], "task": "verb"}, "'text' must be a string"),
+        ({"text": "a", "image": "b", "task": "verb"}, "a question is about one of them"),
+        ({"image": 3, "task": "verb"}, "'image' must be a path, as a string"),
+        ({"image": "gone.png", "task": "verb"}, "there is no picture "),
         ({"text": "a"}, "has no 'task'; the tasks are verb, kind"),
         ({"text": "a", "task": "vreb"}, "unknown task 'vreb'; did you mean 'verb'?"),
         ({"text": "a", "task": "zzz"}, "unknown task 'zzz'; the tasks are verb, kind"),

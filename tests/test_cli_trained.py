@@ -93,6 +93,15 @@ def test_a_text_that_is_not_utf_8_is_one_line(run: Path) -> None:
     assert done.stderr.endswith("mtlora: TEXT: is not UTF-8\n")
 
 
+def test_a_picture_is_put_to_a_model_of_texts_in_vain(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+
+    done = mtlora("predict", run, "--image", tmp_path / "a.png", "--task", "toy1")
+
+    assert done.exit_code == 2
+    assert "the backbone reads texts, and an example is a picture" in done.stderr
+
+
 def test_a_pair_is_another_question_than_its_first_text(run: Path) -> None:
     one = events(mtlora("predict", run, "aa bb", "--json"))
     pair = events(mtlora("predict", run, "aa bb", "--pair", "mark0", "--json"))
@@ -178,6 +187,10 @@ def test_the_input_is_never_overwritten(run: Path, asked: Path, tmp_path: Path) 
         (["a", "--input", "in.jsonl"], "give a TEXT"),
         (["a", "--output", "out.jsonl"], "--output goes with --input"),
         (["--input", "in.jsonl", "--pair", "b"], "--pair goes with TEXT"),
+        (["--image", "a.png", "--pair", "b"], "--pair goes with TEXT"),
+        (["a", "--image", "a.png"], "give a TEXT, or --image FILE"),
+        (["--image", "a.png", "--output", "out.jsonl"], "--output goes with --input"),
+        (["--image", "gone.png"], "--image: there is no picture gone.png"),
         (["--input", "in.jsonl", "--output", "."], "is a folder"),
         (["--input", "in.jsonl", "--output", "gone/out.jsonl"], "there is no folder gone"),
         (["--input", "gone.jsonl"], "cannot be read"),

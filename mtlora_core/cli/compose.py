@@ -81,7 +81,7 @@ def compose(
     display = progress.display(json=json, quiet=quiet or mute)
     folder, finished = _follow(_events(plan, resume or out, **how), resume, display, json=json)
     if not (json or mute):
-        _show_results(folder, finished, quiet=quiet)
+        _show_results(folder, finished, plan.shape.reads, quiet=quiet)
 
 
 def _is_helper() -> bool:
@@ -162,7 +162,7 @@ def _show_plan(plan: Plan, steps: int | None, *, json: bool) -> None:
     render.console().print(render.plan(described))
 
 
-def _show_results(folder: str, finished: Event, *, quiet: bool) -> None:
+def _show_results(folder: str, finished: Event, reads: str, *, quiet: bool) -> None:
     from . import render
 
     if quiet:
@@ -175,5 +175,6 @@ def _show_results(folder: str, finished: Event, *, quiet: bool) -> None:
         screen.print(answers)
     run = shlex.quote(folder)
     typer.echo(f"\nThe run is in {folder}. Next:")
-    typer.echo(f'  mtlora predict {run} "a text of your own"')
+    own = '"a text of your own"' if reads == "text" else "--image a-picture-of-your-own.png"
+    typer.echo(f"  mtlora predict {run} {own}")
     typer.echo(f"  mtlora evaluate {run}")

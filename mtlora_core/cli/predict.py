@@ -1,4 +1,4 @@
-"""``mtlora predict``: what a run's model says of a text, or of a file of texts."""
+"""``mtlora predict``: what a run's model says of a text or a picture, or of a file of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from .. import files
 from ..errors import DataError, MtloraError
-from ..inputs import Text
+from ..inputs import ImageFile, Text
 from . import events, figures, queries
 from .arguments import Device, Json, RunArgument
 from .failure import reporting
@@ -24,14 +24,18 @@ Pair = Annotated[
 ]
 TaskOption = Annotated[
     str | None,
-    typer.Option("--task", metavar="NAME", help="The task; without it, TEXT is put to each."),
+    typer.Option("--task", metavar="NAME", help="The task; without it, each is asked."),
+]
+Picture = Annotated[
+    Path | None, typer.Option("--image", metavar="FILE", help="A picture to answer, not a TEXT.")
 ]
 Input = Annotated[
     Path | None,
     typer.Option(
         "--input",
         metavar="FILE",
-        help='JSON lines, {"text": "…", "task": "…"}; a pair is a list of two texts.',
+        help='JSON lines, {"text": "…", "task": "…"}; a pair is a list of two texts, a picture '
+        '{"image": "path"}.',
     ),
 ]
 Output = Annotated[
@@ -50,25 +54,26 @@ def predict(
     run: RunArgument,
     text: TextArgument = None,
     pair: Pair = None,
+    image: Picture = None,
     task: TaskOption = None,
     input: Input = None,
     output: Output = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
-    """Answer a text, or a file of texts, with labels.
+    """Answer a text or a picture, or a file of them, with labels.
 
     Labels come with their probabilities; tasks of a file may be mixed, and are answered together.
     """
-    _require_sense(text, pair, input, output)
+    _require_sense(text, pair, image, input, output)
     from . import progress
 
     with progress.display(quiet=json) as show:
         show({"event": "phase", "name": "loading the model"})
         model = _load(run, device)
-        asked = _asked(text, pair, task, input, [each.name for each in model.tasks])
-        show({"event": "phase", "name": f"answering {figures.amount(len(asked), 'text')}"})
-        answers = model.predict([query.text for query in asked], [query.task for query in asked])
+        asked = _asked(text, pair, image, task, input, [each.name for each in model.tasks])
+        show({"event": "phase", "name": f"answering {figures.amount(len(asked), 'question')}"})
+        answers = model.predict([query.input for query in asked], [query.task for query in asked])
     rows = [queries.answered(*each) for each in zip(asked, answers, strict=True)]
     if output is not None:
         files.write(output, "".join(f"{queries.line(row)}\n" for row in rows))
@@ -82,18 +87,22 @@ def predict(
 
 
 def _require_sense(
-    text: str | None, pair: str | None, input: Path | None, output: Path | None
+    text: str | None,
+    pair: str | None,
+    image: Path | None,
+    input: Path | None,
+    output: Path | None,
 ) -> None:
     """Refuse what cannot be meant, before torch is loaded."""
-    if (text is None) == (input is None):
-        raise MtloraError("give a TEXT, or --input FILE with a JSON object in each line")
-    if input is None:
-        if output is not None:
-            raise MtloraError("--output goes with --input; one TEXT's answer is printed")
-        return
-    if pair is not None:
+    if [text, image, input].count(None) != 2:
+        raise MtloraError(
+            "give a TEXT, or --image FILE, or --input FILE with a JSON object in each line"
+        )
+    if pair is not None and text is None:
         raise MtloraError('--pair goes with TEXT; in a file, "text" is a list of two')
-    if output is not None:
+    if output is not None and input is None:
+        raise MtloraError("--output goes with --input; one answer is printed")
+    if output is not None and input is not None:
         _require_writable(output, input)
 
 
@@ -113,17 +122,29 @@ def _load(run: Path, device: str | None) -> MultiTaskModel:
 
 
 def _asked(
-    text: str | None, pair: str | None, task: str | None, input: Path | None, tasks: Sequence[str]
+    text: str | None,
+    pair: str | None,
+    image: Path | None,
+    task: str | None,
+    input: Path | None,
+    tasks: Sequence[str],
 ) -> list[queries.Query]:
-    """Return what is asked: every line of the input, or the text for the task or for each."""
+    """Return what is asked: every line of the input, or the one for the task or for each."""
     try:
         chosen = None if task is None else queries.known_task(task, tasks)
     except ValueError as error:
         raise DataError(f"--task: {error}") from None
     if input is not None:
         return queries.read(input, tasks, chosen)
-    asked = _text(text or "", pair)
+    asked = _text(text or "", pair) if image is None else _picture(image)
     return [queries.Query(asked, name) for name in ([chosen] if chosen else tasks)]
+
+
+def _picture(image: Path) -> ImageFile:
+    try:
+        return queries.picture(image)
+    except ValueError as error:
+        raise DataError(f"--image: {error}") from None
 
 
 def _text(text: str, pair: str | None) -> Text:

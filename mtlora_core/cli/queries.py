@@ -1,4 +1,4 @@
-"""Questions to a model: texts with their tasks, read from JSON lines, and the answers to write."""
+"""Questions to a model: inputs with their tasks, read from JSON lines, and the answers to write."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
-from ..inputs import Text
+from ..inputs import ImageFile, Input, Text
 from .events import plain
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class Query:
-    """One text for one task."""
+    """One input for one task."""
 
-    text: Text
+    input: Input
     task: str
     given: Mapping[str, Any] = field(default_factory=dict)
     """The line it was read from; its keys are kept beside the answer."""
@@ -33,8 +33,9 @@ class Query:
 def read(path: Path, tasks: Sequence[str], default: str | None = None) -> list[Query]:
     """Read queries from a file of JSON lines.
 
-    A line is an object with ``text`` (a string, or a list of two for a pair) and ``task``, which
-    may be left out where ``default`` is given or the model has one task. Empty lines are skipped.
+    A line is an object with ``text`` (a string, or a list of two for a pair) or ``image`` (a path
+    relative to the file), and with ``task``, which may be left out where ``default`` is given or
+    the model has one task. Empty lines are skipped.
 
     Raises:
         DataError: the file cannot be read, or lines cannot be answered: each with its number.
@@ -43,14 +44,14 @@ def read(path: Path, tasks: Sequence[str], default: str | None = None) -> list[Q
     queries, problems = [], []
     for number, line in _lines(path):
         try:
-            queries.append(_query(line, tasks, default))
+            queries.append(_query(line, tasks, default, path.parent))
         except ValueError as error:
             problems.append(f"{path}:{number}: {error}")
     if problems:
         more = [f"{path}: and {len(problems) - SHOWN:,} more"] if len(problems) > SHOWN else []
         raise DataError(problems[:SHOWN] + more)
     if not queries:
-        raise DataError(f"{path}: has no lines; each is to be a JSON object with 'text'")
+        raise DataError(f"{path}: has no lines; each is to be a JSON object with 'text' or 'image'")
     return queries
 
 
@@ -105,9 +106,20 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _query(line: bytes, tasks: Sequence[str], default: str | None) -> Query:
+def picture(path: Path) -> ImageFile:
+    """Return a picture to be asked about.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no picture {path}")
+    return ImageFile(str(path))
+
+
+def _query(line: bytes, tasks: Sequence[str], default: str | None, folder: Path) -> Query:
     given = _object(line)
-    return Query(_text(given), _task(given, tasks, default), given)
+    return Query(_input(given, folder), _task(given, tasks, default), given)
 
 
 def _object(line: bytes) -> dict[str, Any]:
@@ -120,15 +132,29 @@ def _object(line: bytes) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("nested too deeply to be read") from None
     if not isinstance(value, dict):
-        raise ValueError(f"must be a JSON object with 'text', not {type(value).__name__}")
+        raise ValueError(
+            f"must be a JSON object with 'text' or 'image', not {type(value).__name__}"
+        )
     if not sound(json.dumps(value, ensure_ascii=False)):
         raise ValueError("has half a character: an escape such as \\ud83d without its other half")
     return value
 
 
+def _input(given: Mapping[str, Any], folder: Path) -> Input:
+    match [key for key in ("text", "image") if key in given]:
+        case ["text"]:
+            return _text(given)
+        case ["image"]:
+            if isinstance(given["image"], str):
+                return picture(folder / given["image"])
+            raise ValueError("'image' must be a path, as a string")
+        case []:
+            keys = ", ".join(map(repr, given)) or "none"
+            raise ValueError(f"has no 'text' and no 'image'; its keys are {keys}")
+    raise ValueError("has 'text' and 'image'; a question is about one of them")
+
+
 def _text(given: Mapping[str, Any]) -> Text:
-    if "text" not in given:
-        raise ValueError(f"has no 'text'; its keys are {', '.join(map(repr, given)) or 'none'}")
     match given["text"]:
         case str(text) | [str(text)]:
             return text
