@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from mtlora_core.recipe import load_recipe
 from mtlora_core.resolve import Plan, resolve
 from mtlora_core.run import describe, run
 from mtlora_core.train import fit
+from mtlora_core.train.gradients import rows
 from mtlora_transformers.testing import save_tiny
 
 TRAIN: dict[str, Any] = {"steps": 4, "batch_size": 8, "learning_rate": 1e-2, "evaluate_every": 100}
@@ -148,6 +150,29 @@ def test_every_option_changes_what_is_learnt(change: dict[str, Any]) -> None:
     assert largest_difference(usual, changed) > 1e-5
 
 
+def seeds_of(recipe_seed: int) -> list[int]:
+    """Return what random choices of a transform would come from, step by step."""
+    plan = plan_with("summed", seed=recipe_seed)
+    data = load_tasks(plan)
+    model = compose(plan, data)
+    assert model.adapters.transform is not None
+    summed, seen = model.adapters.transform, []
+
+    def keep(gradients: TaskGradients) -> Sequence[Tensor]:
+        seen.append(gradients.seed)
+        return summed.transform(gradients)
+
+    model.adapters.transform = replace(summed, transform=keep)
+    for _ in fit(model, data, plan.recipe.train, seed=recipe_seed, device="cpu"):
+        pass
+    return seen
+
+
+def test_random_choices_come_from_the_recipe_s_seed_and_the_step() -> None:
+    assert seeds_of(3) == seeds_of(3)
+    assert len({*seeds_of(3), *seeds_of(4)}) == 2 * TRAIN["steps"]
+
+
 def test_the_seed_decides_everything() -> None:
     tasks = {"use": "toy", "count": 5}
     first, again = (state_after(ORTHOGONAL, tasks=tasks) for _ in range(2))
@@ -197,7 +222,10 @@ def test_every_forward_has_exactly_one_backward_pass(
     assert passes == ["backward"] * TRAIN["steps"] * accumulate
 
 
-def test_a_gradient_that_is_not_finite_never_reaches_the_transform() -> None:
+def test_a_gradient_that_is_not_finite_never_reaches_the_transform(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rows, "CHUNK", 1)  # rows are combined before the loss is looked at
     plan = plan_with("strict", train={"batch_size": 128})
     data = load_tasks(plan)
     model = compose(plan, data)
@@ -270,6 +298,19 @@ def test_a_penalty_on_routing_moves_routers_alone_and_untransformed() -> None:
     # The last site has no later one that its penalty could flow through.
     last = routers[-1]
     torch.testing.assert_close(alone[last], joint[last] - plain[last], rtol=1e-3, atol=1e-5)
+
+
+def test_a_penalty_on_routing_is_in_no_task_s_row() -> None:
+    balance = {"use": "balance", "weight": 100.0}
+    with_, without = (
+        gradients_after(plan_with("summed", *each, train=NO_CLIP, experts=HYDRA))
+        for each in ([balance], [])
+    )
+
+    experts = {name for name in without if ".experts." in name}
+    torch.testing.assert_close(
+        {name: with_[name] for name in experts}, {name: without[name] for name in experts}
+    )
 
 
 # A run
