@@ -24,9 +24,7 @@ from mtlora_timm.testing import ARCHITECTURE, SIZE, TINY, pictures, save_tiny
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 RECIPES = sorted(
-    path.stem
-    for path in EXAMPLES.glob("*.yaml")
-    if any(line.startswith("experts:") for line in path.read_text("utf-8").splitlines())
+    path.stem for path in EXAMPLES.glob("*.yaml") if "\nname:" in path.read_text("utf-8")
 )
 TASKS = tuple(Task(name, labels=("no", "yes")) for name in ("first", "second"))
 NAMES = [task.name for task in TASKS]
@@ -244,7 +242,11 @@ def test_detaching_gives_the_model_back_bit_for_bit(
     vit = own_model(kind)
     model = nn.Sequential(nn.Identity(), vit) if wrapped else vit
     pixels = torch.randn(2, 3, SIZE, SIZE)
-    bare, bits, kinds = model(pixels), dict(model.state_dict()), [type(m) for m in model.modules()]
+    bare, bits, classes = (
+        model(pixels),
+        dict(model.state_dict()),
+        [type(m) for m in model.modules()],
+    )
 
     adapters = attach(model, load_recipe(own_recipe()), tasks=NAMES, registry=registry)
     assert torch.equal(model(pixels), bare)
@@ -254,7 +256,7 @@ def test_detaching_gives_the_model_back_bit_for_bit(
 
     assert torch.equal(model(pixels), bare)
     assert all(torch.equal(value, bits[name]) for name, value in model.state_dict().items())
-    assert [type(m) for m in model.modules()] == kinds
+    assert [type(m) for m in model.modules()] == classes
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
