@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ from torch.nn import functional
 
 from mtlora_core.adapters import ScopedTransform
 from mtlora_core.compose import compose
-from mtlora_core.interfaces import TaskGradients
+from mtlora_core.inputs import Input
+from mtlora_core.interfaces import Inputs, TaskGradients
 from mtlora_core.model import MultiTaskModel
 from mtlora_core.options import Scope
 from mtlora_core.recipe import load_recipe
@@ -23,6 +25,7 @@ from mtlora_core.taskaxis import shared_parameters
 from mtlora_core.tasks import Task
 from mtlora_core.testing.samples import randomized
 from mtlora_core.train.gradients import TaskRows
+from mtlora_timm.testing import pictures
 
 TASKS = [Task(name, labels=("no", "yes")) for name in ("first", "second", "third", "fourth")]
 WORDS = "a b c d e f g h i j k l"
@@ -64,14 +67,25 @@ def shared(model: MultiTaskModel) -> dict[str, torch.nn.Parameter]:
     return found
 
 
+def batch_of(model: MultiTaskModel, count: int, draw: torch.Generator) -> Inputs:
+    """Return random pictures for a backbone that reads such, or texts of several lengths."""
+    if type(model.backbone).__name__ == "TimmBackbone":
+        made: Sequence[Input] = pictures(count, int(torch.randint(99, (), generator=draw)))
+    else:
+        lengths = torch.randint(1, 6, (count,), generator=draw).tolist()
+        starts = torch.randint(0, 6, (count,), generator=draw).tolist()
+        words = WORDS.split()
+        made = [" ".join(words[s : s + n]) for s, n in zip(starts, lengths, strict=True)]
+    inputs = model.backbone.collate(model.backbone.encode(made))
+    dtype = next(model.backbone.parameters()).dtype
+    floats = {k: v.to(dtype) if v.is_floating_point() else v for k, v in inputs.tensors.items()}
+    return replace(inputs, tensors=floats)
+
+
 def task_losses(model: MultiTaskModel, ids: Sequence[int], seed: int = 0) -> dict[int, Tensor]:
-    """Return each present task's share of a loss over texts of several lengths, in full width."""
+    """Return each present task's share of a loss over random inputs, in full width."""
     draw = torch.Generator().manual_seed(seed)
-    lengths = torch.randint(1, 6, (len(ids),), generator=draw).tolist()
-    starts = torch.randint(0, 6, (len(ids),), generator=draw).tolist()
-    words = WORDS.split()
-    texts = [" ".join(words[s : s + n]) for s, n in zip(starts, lengths, strict=True)]
-    inputs = model.backbone.collate(model.backbone.encode(texts))
+    inputs = batch_of(model, len(ids), draw)
     labels = torch.randint(0, 2, (len(ids),), generator=draw)
     with model.adapters.context.serving(torch.tensor(ids), inputs.mask):
         hidden = model.backbone(inputs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -20,6 +20,7 @@ from taskrows import Spy, clear, model_of, separate, shared, task_losses, togeth
 from torch import Tensor, nn
 from toys import toy_recipe, toy_registry
 
+import mtlora_timm
 import mtlora_transformers
 from mtlora_core.adapters import ScopedTransform
 from mtlora_core.component import Component
@@ -33,6 +34,7 @@ from mtlora_core.recipe import load_recipe
 from mtlora_core.resolve import resolve
 from mtlora_core.sites import Site
 from mtlora_core.train.gradients import TaskRows, rows
+from mtlora_timm.testing import save_tiny as save_tiny_vit
 from mtlora_transformers.testing import save_tiny
 
 UNEQUAL = [0, 0, 0, 1, 3, 3]
@@ -131,7 +133,9 @@ def mtlora_components() -> list[Component]:
     ]
 
 
-REGISTRY = toy_registry(transformers=mtlora_transformers, here=sys.modules[__name__])
+REGISTRY = toy_registry(
+    transformers=mtlora_transformers, timm=mtlora_timm, here=sys.modules[__name__]
+)
 
 
 def named(kind: str) -> list[str]:
@@ -139,14 +143,16 @@ def named(kind: str) -> list[str]:
 
 
 @cache
-def tiny(family: str) -> Path:
-    return save_tiny(Path(mkdtemp()), family)
+def tiny(family: str) -> Mapping[str, Any]:
+    """Return a backbone: an encoder, a decoder or a vision transformer."""
+    folder = Path(mkdtemp())
+    if family == "vit":
+        return {"use": "timm", **save_tiny_vit(folder)}
+    return {"use": "transformers", "model": str(save_tiny(folder, family)), "max_length": 16}
 
 
 def recipe_of(family: str | None, **changes: Any) -> dict[str, Any]:
-    backbone: dict[str, Any] = {"use": "toy"}
-    if family is not None:
-        backbone = {"use": "transformers", "model": str(tiny(family)), "max_length": 16}
+    backbone = {"use": "toy"} if family is None else tiny(family)
     return {**toy_recipe(regularizers=[], **changes), "backbone": backbone}
 
 
@@ -204,8 +210,16 @@ paths = pytest.mark.parametrize("path", PATHS)
 # Whatever is installed
 
 
-@pytest.mark.parametrize("family", ["bert", "llama"])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize(
+    ("family", "dtype"),
+    [
+        ("bert", torch.float64),
+        ("bert", torch.float32),
+        ("llama", torch.float64),
+        ("vit", torch.float64),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize(("placement", "experts", "router"), TRIPLES, ids=str)
 def test_rows_are_those_of_a_backward_pass_a_task(
     family: str, dtype: torch.dtype, placement: str, experts: str, router: str | None
