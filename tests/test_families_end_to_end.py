@@ -39,9 +39,8 @@ from mtlora_core.sites import Site
 from mtlora_core.tasks import Task
 from mtlora_core.train import fit
 from mtlora_experts.dora import Dora
-from mtlora_transformers.families import FAMILIES
 from mtlora_transformers.library import transformers
-from mtlora_transformers.testing import save_tiny, tiny_config
+from mtlora_transformers.testing import families_reading, save_tiny, tiny_config
 
 COMPONENT = {"use": "component", "at": ["q", "v"]}
 BLOCK = {"use": "block", "at": ["attention", "ffn"]}
@@ -70,7 +69,7 @@ TASKS = ("first", "second")
 IDS = torch.tensor([[4, 5, 6, 7, 8, 9], [10, 11, 12, 13, 14, 15]])
 MASK = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0]])
 
-families = pytest.mark.parametrize("family", FAMILIES)
+families = pytest.mark.parametrize("family", families_reading("text"))
 placements = pytest.mark.parametrize("placement", [COMPONENT, BLOCK], ids=["component", "block"])
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from torch import Tensor, nn
 
@@ -14,11 +14,33 @@ from mtlora_core.errors import CompositionError
 from mtlora_core.inputs import Input
 from mtlora_core.interfaces import Backbone, Encoded, Inputs
 
-from .encoding import Texts
+from .loading import save_quietly
 from .options import TransformersOptions
 from .pooling import POOLINGS
-from .quiet import quiet
 from .verification import verify
+
+
+class Reader(Protocol):
+    """Turns inputs into a model's batches."""
+
+    @property
+    def skipped(self) -> int:
+        """How many tokens stand before those of the input, and are left out of its mean."""
+
+    def load(self) -> None:
+        """Load what the model's files say of its inputs, so that a fault is known now."""
+
+    def save(self, folder: Path) -> None:
+        """Write that as ``from_pretrained`` reads it."""
+
+    def encode(self, inputs: Sequence[Input], max_length: int) -> list[Encoded]:
+        """Encode inputs, at most ``max_length`` tokens each."""
+
+    def collate(self, rows: Sequence[Encoded]) -> Inputs:
+        """Make a batch of encodings, on the CPU."""
+
+    def arguments(self, inputs: Inputs) -> Mapping[str, Any]:
+        """Return what the model is called with."""
 
 
 class TransformersBackbone(Backbone):
@@ -37,7 +59,7 @@ class TransformersBackbone(Backbone):
         CompositionError: the model is not as the family table says.
     """
 
-    def __init__(self, options: TransformersOptions, module: nn.Module, reader: Texts) -> None:
+    def __init__(self, options: TransformersOptions, module: nn.Module, reader: Reader) -> None:
         super().__init__()
         shape = options.shape()
         self.options = options
@@ -46,7 +68,7 @@ class TransformersBackbone(Backbone):
         self.module = module
         self.reader = reader
         self.checkpointing = False
-        self._pool = POOLINGS[options.pooling_for(shape.causal)]
+        self.pooling = options.pooling_for(shape)
         verify(self.module, shape)
 
     def encode(self, inputs: Sequence[Input], max_length: int | None = None) -> list[Encoded]:
@@ -68,13 +90,13 @@ class TransformersBackbone(Backbone):
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Return the hidden state of each row that ``pooling`` names, in float32."""
-        return self._pool(hidden.float(), mask)
+        first = self.reader.skipped if self.pooling == "mean" else 0
+        return POOLINGS[self.pooling](hidden[:, first:].float(), mask[:, first:])
 
     def save(self, module: nn.Module, folder: Path) -> None:
-        """Write ``module`` and the tokenizer as ``from_pretrained`` reads them."""
-        with quiet():
-            module.save_pretrained(folder)  # type: ignore[operator]
-            self.reader.tokenizer.save_pretrained(folder)
+        """Write ``module`` and its tokenizer as ``from_pretrained`` reads them."""
+        save_quietly(module, folder)
+        self.reader.save(folder)
 
     def checkpoint(self, context_fn: Callable[[], Contexts]) -> None:
         """Recompute each layer's activations in backward, non-re-entrant.

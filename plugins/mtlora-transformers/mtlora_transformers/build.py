@@ -6,6 +6,7 @@ from typing import Any
 
 from .backbone import TransformersBackbone
 from .encoding import Texts
+from .images import Pictures
 from .language import TransformersLanguageModel
 from .loading import load_model
 from .options import TransformersOptions
@@ -26,15 +27,16 @@ def build(
         CompositionError: the model cannot be loaded or is not as the family table says.
     """
     model = load_model(options, meta=meta, language=language)
-    reader = _reader(options, model, language)
+    grid = options.grid()
+    reader = _texts(options, model, language) if grid is None else Pictures(options, grid)
     if not meta:
-        _ = reader.tokenizer  # a tokenizer that cannot be read is known now
-    if language:
+        reader.load()  # what cannot be read is known now
+    if language and isinstance(reader, Texts):
         return TransformersLanguageModel(options, model, reader, check=not meta)
     return TransformersBackbone(options, model, reader)
 
 
-def _reader(options: TransformersOptions, model: Any, language: bool) -> Texts:
+def _texts(options: TransformersOptions, model: Any, language: bool) -> Texts:
     return Texts(
         options,
         # RoBERTa has a table of one type, which its tokenizer's second text would overrun.

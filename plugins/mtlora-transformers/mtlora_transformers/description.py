@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mtlora_core.errors import CompositionError
@@ -46,22 +46,57 @@ def positions_of(config: Mapping[str, Any]) -> int | None:
     if family is None:
         found = config.get("max_position_embeddings")
         return found if isinstance(found, int) else None
+    if family.vision is not None:
+        return None  # fitted to the picture
     read = _Reader(config, family)
     reserved = 1 + read.number("pad_token_id", least=0) if family.reserved_positions else 0
     return read.number("max_position_embeddings") - reserved
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How a model cuts a picture into tokens."""
+
+    patch: int
+    """Side of a patch in pixels."""
+    before: int
+    """Tokens that stand before those of the patches."""
+    asked_to_interpolate: bool
+    """Whether a forward is told to fit its positions to the picture."""
+
+    def tokens(self, side: int) -> int:
+        """Return the tokens of a square of ``side`` pixels."""
+        return (side // self.patch) ** 2 + self.before
+
+
+def grid_of(config: Mapping[str, Any]) -> Grid | None:
+    """Return how the model of a configuration cuts pictures; None where it reads none."""
+    family = FAMILIES.get(str(config.get("model_type")))
+    if family is None or family.vision is None:
+        return None
+    patch = _Reader(config, family).number("patch_size")
+    registers = int(config.get("num_register_tokens", 0))
+    return Grid(patch, family.vision.before + registers, family.vision.asked_to_interpolate)
 
 
 def _tabled(kind: str, config: Mapping[str, Any], prefix: str) -> BackboneShape:
     family = FAMILIES[kind]
     read = _Reader(config, family)
     widths = _widths(read)
+    if config.get("use_swiglu_ffn"):  # DINOv2's largest: projections that no row has
+        family = replace(family, projections=_without_ffn(family))
     layers = range(read.number("num_hidden_layers"))
     return BackboneShape(
         family=kind,
         width=widths["residual"],
         layers=tuple(_layer(family, widths, f"{prefix}{family.layers}.{i}.") for i in layers),
         causal=_causal(family, config),
+        reads="text" if family.vision is None else "image",
     )
+
+
+def _without_ffn(family: Family) -> dict[str, Linear]:
+    return {role: each for role, each in family.projections.items() if role in ("q", "k", "v", "o")}
 
 
 def _causal(family: Family, config: Mapping[str, Any]) -> bool:
@@ -97,7 +132,7 @@ def _widths(read: _Reader) -> dict[Width, int]:
         "residual": width,
         "heads": heads * head,
         "keys": read.number("num_key_value_heads", otherwise=heads) * head,
-        "inner": read.number("intermediate_size", otherwise=4 * width),
+        "inner": read.number("intermediate_size", otherwise=int(width * read.ratio)),
     }
 
 
@@ -107,6 +142,11 @@ class _Reader:
 
     config: Mapping[str, Any]
     family: Family
+
+    @property
+    def ratio(self) -> float:
+        """How much wider the FFN's inside is, where its own width is not said."""
+        return float(self.config.get("mlp_ratio", 4))
 
     def number(self, key: str, otherwise: int | None = None, least: int = 1) -> int:
         """Return the whole number of ``key``; ``otherwise`` where it is null."""

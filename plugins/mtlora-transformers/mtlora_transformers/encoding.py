@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from mtlora_core.errors import DataError
 from mtlora_core.inputs import Chat, Input, Text, texts_of
 from mtlora_core.interfaces import Encoded, Inputs
 
-from .loading import load_tokenizer
+from .loading import load_tokenizer, save_quietly
 from .options import TransformersOptions
 
 Row = dict[str, list[int]]
@@ -31,6 +32,9 @@ class Texts:
             pair it is the longer side that loses, unless the end is kept.
     """
 
+    skipped = 0
+    """How many tokens stand before those of the text, and are left out of its mean."""
+
     def __init__(
         self, options: TransformersOptions, *, types: bool, chats: bool, keep_end: bool = False
     ) -> None:
@@ -43,6 +47,14 @@ class Texts:
     def tokenizer(self) -> Any:
         """The model's tokenizer."""
         return load_tokenizer(self.options)
+
+    def load(self) -> None:
+        """Load the tokenizer, if that has not been done."""
+        _ = self.tokenizer
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer as ``from_pretrained`` reads it."""
+        save_quietly(self.tokenizer, folder)
 
     def encode(self, inputs: Sequence[Input], max_length: int) -> list[Encoded]:
         """Encode inputs, at most ``max_length`` tokens each.

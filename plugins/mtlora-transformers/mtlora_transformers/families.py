@@ -1,14 +1,16 @@
 """The family table: where models of transformers keep their blocks, and how wide they are.
 
 One row a family, keyed by the ``model_type`` of its configuration. Names are relative to a
-layer. Tested with transformers 4.57 and 5.23; the built model is checked against its row, so a
-release that renames modules is an error and not a silent misplacement.
+layer. Tested with transformers 4.57 and 5.23; a family whose modules were renamed in between has
+a row for each, and the built model is checked against its row, so another release that renames
+modules is an error and not a silent misplacement.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Literal
 
 from mtlora_core.sites import Block
@@ -44,6 +46,18 @@ class Family:
     """Values of keys that ``config.json`` may leave out, as the family's class has them."""
     reserved_positions: bool = False
     """Whether positions are counted from behind the padding token's id, as RoBERTa does."""
+    vision: Vision | None = None
+    """How pictures become tokens, of a family that reads them."""
+
+
+@dataclass(frozen=True)
+class Vision:
+    """How a family of vision transformers makes tokens of a picture."""
+
+    before: int = 1
+    """Tokens that stand before the picture's: the class's, and those beside it."""
+    asked_to_interpolate: bool = True
+    """Whether a forward is told to fit its positions to the picture; otherwise it always does."""
 
 
 def _decoder(
@@ -164,7 +178,97 @@ _GPT2 = Family(
     },
 )
 
-FAMILIES: Mapping[str, Family] = {
+_VIT_DEFAULTS: Mapping[str, int | None] = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "image_size": 224,
+    "patch_size": 16,
+}
+_DINO_DEFAULTS = {**_VIT_DEFAULTS, "intermediate_size": None}
+
+
+_SEPARATE: Mapping[str, Linear] = {
+    "q": Linear("attention.q_proj"),
+    "k": Linear("attention.k_proj"),
+    "v": Linear("attention.v_proj"),
+    "o": Linear("attention.o_proj"),
+}
+_NESTED: Mapping[str, Linear] = {
+    "q": Linear("attention.attention.query"),
+    "k": Linear("attention.attention.key"),
+    "v": Linear("attention.attention.value"),
+    "o": Linear("attention.output.dense"),
+}
+_MLP: Mapping[str, Linear] = {
+    "up": Linear("mlp.fc1", o="inner"),
+    "down": Linear("mlp.fc2", d="inner"),
+}
+
+
+def _vit(vision: Vision) -> dict[str, Family]:
+    """Return the rows of the ViT kind, by the release that each is true from."""
+    renamed = Family(
+        layers="layers",
+        causal=False,
+        attention=Block("attention", "attention"),
+        ffn=Block("mlp", "mlp"),
+        projections={**_SEPARATE, **_MLP},
+        defaults=_VIT_DEFAULTS,
+        vision=vision,
+    )
+    before = Family(
+        layers="encoder.layer",
+        causal=False,
+        attention=Block("attention", "attention"),
+        ffn=Block("intermediate", "output.dropout"),  # its output module also adds the residual
+        projections={
+            **_NESTED,
+            "up": Linear("intermediate.dense", o="inner"),
+            "down": Linear("output.dense", d="inner"),
+        },
+        defaults=_VIT_DEFAULTS,
+        vision=vision,
+    )
+    return {"5.9": renamed, "0": before}
+
+
+def _dinov2() -> dict[str, Family]:
+    """Return the rows of the DINOv2 kind, whose blocks end behind their LayerScale."""
+
+    def row(projections: Mapping[str, Linear]) -> Family:
+        return Family(
+            layers="encoder.layer",
+            causal=False,
+            attention=Block("attention", "layer_scale1"),
+            ffn=Block("mlp", "layer_scale2"),
+            projections={**projections, **_MLP},
+            defaults=_DINO_DEFAULTS,
+            vision=Vision(asked_to_interpolate=False),
+        )
+
+    return {"5.18": row(_SEPARATE), "0": row(_NESTED)}
+
+
+def row_of(rows: Mapping[str, Family], release: str) -> Family:
+    """Return the row that is true of a release; rows are named after those they begin with."""
+    return rows[max((first for first in rows if _order(first) <= _order(release)), key=_order)]
+
+
+def _order(release: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in release.split(".")[:2] if part.isdecimal())
+
+
+RENAMED: Mapping[str, Mapping[str, Family]] = {
+    "deit": _vit(Vision(before=2)),
+    "dinov2": _dinov2(),
+    "dinov2_with_registers": _dinov2(),
+    "vit": _vit(Vision()),
+}
+"""Families whose modules have been renamed, with a row for each name: by the first release."""
+
+_STEADY: Mapping[str, Family] = {
     "bert": _encoder(),
     "distilbert": _DISTILBERT,
     "gemma": _decoder(
@@ -229,4 +333,13 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "roberta": _encoder(reserved_positions=True),
 }
-"""By the ``model_type`` of a configuration."""
+
+FAMILIES: Mapping[str, Family] = dict(
+    sorted(
+        {
+            **_STEADY,
+            **{name: row_of(rows, version("transformers")) for name, rows in RENAMED.items()},
+        }.items()
+    )
+)
+"""By the ``model_type`` of a configuration, as the installed release names their modules."""

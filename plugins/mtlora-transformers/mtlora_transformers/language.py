@@ -41,14 +41,16 @@ class TransformersLanguageModel(TransformersBackbone, LanguageModel):
             than the head, or its tokenizer has no end token.
     """
 
+    reader: Texts
     head: nn.Module | None
     """The output head, where it has a weight of its own."""
 
     def __init__(
         self, options: TransformersOptions, causal: Any, reader: Texts, *, check: bool = True
     ) -> None:
-        super().__init__(options, causal.base_model, reader)
-        self.prefix = f"{causal.base_model_prefix}."
+        path, base = _base(causal)
+        super().__init__(options, base, reader)
+        self.prefix = f"{path}."
         head, embedding = causal.get_output_embeddings(), causal.get_input_embeddings()
         self.head = None if head.weight is embedding.weight else head
         self.writer = Writer(causal, reader, options.positions())
@@ -116,7 +118,7 @@ class TransformersLanguageModel(TransformersBackbone, LanguageModel):
     def save(self, module: nn.Module, folder: Path) -> None:
         """Write ``module`` under its output head, and the tokenizer."""
         whole = copy(self.writer.causal)
-        whole._modules = {**whole._modules, whole.base_model_prefix: module}
+        whole._modules = {**whole._modules, self.prefix.removesuffix("."): module}
         weight = next(module.parameters())
         whole.set_output_embeddings(deepcopy(whole.get_output_embeddings()).to(weight))
         whole.tie_weights()  # a head that is the embedding is written once
@@ -131,6 +133,13 @@ class TransformersLanguageModel(TransformersBackbone, LanguageModel):
             yield
         finally:
             self.module.train(mode)
+
+
+def _base(causal: Any) -> tuple[str, nn.Module]:
+    """Return the model without its head, and its name in the one with it."""
+    # transformers 4 knows one or the other of each family, and 5 both.
+    found = (causal.base_model, causal.get_decoder())
+    return next((name, part) for name, part in causal.named_children() if part in found)
 
 
 def _too_long(answer: str, length: int, limit: int) -> str:

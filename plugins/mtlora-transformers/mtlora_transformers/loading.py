@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -48,6 +49,30 @@ def load_tokenizer(options: TransformersOptions) -> Any:
     """
     with _naming(options), quiet():
         return transformers.AutoTokenizer.from_pretrained(_place(options), **_source(options))
+
+
+def load_processor(options: TransformersOptions) -> Any:
+    """Return the model's image processor, the one whose numbers are the same in every release.
+
+    Raises:
+        CompositionError: its file is missing or damaged.
+    """
+    # The others resize by torchvision, which need not be installed and rounds differently.
+    with _naming(options), quiet():
+        return transformers.AutoImageProcessor.from_pretrained(
+            _place(options), **_source(options), **_WITH_PILLOW
+        )
+
+
+_WITH_PILLOW: Mapping[str, Any] = (
+    {"use_fast": False} if transformers.__version__ < "5" else {"backend": "pil"}
+)
+
+
+def save_quietly(part: Any, folder: Path) -> None:
+    """Write a model, a tokenizer or an image processor as ``from_pretrained`` reads it."""
+    with quiet():
+        part.save_pretrained(folder)
 
 
 def _unloaded(options: TransformersOptions, config: Any, kind: Any) -> nn.Module:

@@ -14,7 +14,7 @@ from mtlora_core.options import BackboneOptions
 from mtlora_core.sites import BackboneShape, Site
 
 from .blocks import Blocks
-from .description import describe, positions_of
+from .description import Grid, describe, grid_of, positions_of
 from .inspection import describe_module
 from .location import folder_of, read_config, with_folder
 
@@ -36,7 +36,10 @@ class TransformersOptions(BackboneOptions):
     """Tokens of an input that are kept."""
     pooling: Pooling | None = None
     """Which token's hidden state heads read: the ``mean`` of all, the first (``cls``) or the
-    ``last``. None: ``last`` for a causal model, ``mean`` for others."""
+    ``last``. None: ``last`` for a causal model, ``cls`` for a model of pictures, else ``mean``."""
+    image_size: PositiveInt | None = None
+    """Side in pixels of the squares that a model of pictures reads; its positions are interpolated.
+    None: as the model's image processor makes them."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format of the frozen weights; features are float32 in any case."""
     quantize: Literal["8bit", "4bit"] | None = None
@@ -85,12 +88,29 @@ class TransformersOptions(BackboneOptions):
                 "pooling",
                 "the first token of a causal model sees nothing but itself; write last or mean",
             )
+        yield from self._picturing()
         if self.revision is not None and folder_of(self.model) is not None:
             yield "revision", f"{self.model} is a folder and has no revisions; leave it out"
         if self.gguf_file is not None and find_spec("gguf") is None:
             yield "gguf_file", "GGUF files need a package that is not installed: pip install gguf"
         if self.quantize is not None:
             yield from self._quantizing()
+
+    def _picturing(self) -> Iterator[tuple[str, str]]:
+        grid = self.grid()
+        if grid is None:
+            if self.image_size is not None:
+                yield "image_size", "the model reads texts, which have none; leave it out"
+            return
+        if self.pooling == "last":
+            yield "pooling", "the last token of a picture is its corner; write cls or mean"
+        if self.image_size is not None and self.image_size % grid.patch:
+            near = max(round(self.image_size / grid.patch), 1) * grid.patch
+            yield (
+                "image_size",
+                f"{self.image_size} pixels are no whole number of patches of {grid.patch}; write "
+                f"{near}",
+            )
 
     def _quantizing(self) -> Iterator[tuple[str, str]]:
         if self.gguf_file is not None:
@@ -112,6 +132,11 @@ class TransformersOptions(BackboneOptions):
     def _config(self) -> dict[str, Any]:
         return read_config(self.model, self.revision, self.gguf_file)
 
-    def pooling_for(self, causal: bool) -> Pooling:
+    def pooling_for(self, shape: BackboneShape) -> Pooling:
         """Return the pooling as written, or the usual one of the model's kind."""
-        return self.pooling or ("last" if causal else "mean")
+        usual: Pooling = "cls" if shape.reads == "image" else "last" if shape.causal else "mean"
+        return self.pooling or usual
+
+    def grid(self) -> Grid | None:
+        """Return how the model cuts pictures into tokens; None where it reads none."""
+        return grid_of(self._config())

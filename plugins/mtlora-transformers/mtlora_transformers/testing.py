@@ -17,6 +17,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
+from .families import FAMILIES
 from .library import transformers
 from .quiet import quiet
 
@@ -37,11 +38,21 @@ _DECODER: Mapping[str, Any] = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
+_VISION: Mapping[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "image_size": 32,
+    "patch_size": 8,
+}
 # Heads wider than the residual stream, and a window shorter than a text, as the real ones have.
 _GEMMA: Mapping[str, Any] = {**_DECODER, "head_dim": 16, "sliding_window": 8}
 
 TINY: Mapping[str, Mapping[str, Any]] = {
     "bert": _ENCODER,
+    "deit": {**_VISION, "intermediate_size": 48},
+    "dinov2": {**_VISION, "mlp_ratio": 2},
+    "dinov2_with_registers": {**_VISION, "mlp_ratio": 2, "num_register_tokens": 3},
     "distilbert": {
         "dim": 32,
         "hidden_dim": 48,
@@ -67,8 +78,29 @@ TINY: Mapping[str, Mapping[str, Any]] = {
     "qwen2": _DECODER,
     "qwen3": {**_DECODER, "head_dim": 16},
     "roberta": {**_ENCODER, "type_vocab_size": 1},
+    "vit": {**_VISION, "intermediate_size": 48},
 }
 """By family: two layers, 32 wide. ``gpt_neox`` is in no row of the family table."""
+
+
+_SQUARE = {"height": 32, "width": 32}
+PROCESSORS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "deit": ("DeiTImageProcessor", {"size": {"height": 36, "width": 36}, "crop_size": _SQUARE}),
+    "dinov2": ("BitImageProcessor", {"size": {"shortest_edge": 36}, "crop_size": _SQUARE}),
+    "dinov2_with_registers": (
+        "BitImageProcessor",
+        {"size": {"shortest_edge": 36}, "crop_size": _SQUARE},
+    ),
+    "vit": ("ViTImageProcessor", {"size": _SQUARE}),
+}
+"""The image processor of each family that reads pictures, and what it is made with."""
+
+
+def families_reading(what: str) -> list[str]:
+    """Return the families of the table that read ``text`` or ``image``."""
+    return [
+        name for name, family in FAMILIES.items() if (family.vision is None) == (what == "text")
+    ]
 
 
 def tiny_config(family: str, **changes: Any) -> Any:
@@ -79,7 +111,7 @@ def tiny_config(family: str, **changes: Any) -> Any:
 
 
 def save_tiny(folder: Path, family: str, seed: int = 0, **changes: Any) -> Path:
-    """Write a tiny model and its tokenizer into ``folder`` and return it.
+    """Write a tiny model and its tokenizer or image processor into ``folder`` and return it.
 
     Decoders are written with their language-modelling head. Encoders have ``[CLS]`` and ``[SEP]``
     and know pairs; decoders have no special tokens but an end, and none for padding. No weight is
@@ -87,13 +119,13 @@ def save_tiny(folder: Path, family: str, seed: int = 0, **changes: Any) -> Path:
     """
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = "bert" in family
-        kind: Any = transformers.AutoModel if encoder else transformers.AutoModelForCausalLM
+        headless = "bert" in family or family in PROCESSORS
+        kind: Any = transformers.AutoModel if headless else transformers.AutoModelForCausalLM
         model = kind.from_config(tiny_config(family, **changes))
         for parameter in model.parameters():
             nn.init.normal_(parameter, std=0.2)
         model.save_pretrained(folder)
-        _tokenizer(encoder).save_pretrained(folder)
+        _reader(family).save_pretrained(folder)
     return folder
 
 
@@ -141,6 +173,7 @@ def _write_head(file: Any, config: Any) -> None:
     file.add_bos_token_id(1)
     file.add_eos_token_id(2)
     file.add_unk_token_id(3)
+    file.add_add_bos_token(False)
     file.add_chat_template("{% for m in messages %}{{ m.content }}</s>{% endfor %}")
 
 
@@ -175,6 +208,13 @@ def _gguf_weight(name: str, weight: Tensor, config: Any) -> Tensor:
         return weight
     halves: Tensor = weight.unflatten(0, (count, 2, -1))
     return halves.transpose(1, 2).reshape(weight.shape).contiguous()
+
+
+def _reader(family: str) -> Any:
+    if family not in PROCESSORS:
+        return _tokenizer("bert" in family)
+    name, values = PROCESSORS[family]
+    return getattr(transformers, name)(**values)
 
 
 def _tokenizer(encoder: bool) -> Any:

