@@ -6,18 +6,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image as Pillow
 from torch import Tensor, nn
 
 from mtlora_core.adapters import Adapter, Adapters
 from mtlora_core.compose import attach, compose
 from mtlora_core.context import TaskContext
+from mtlora_core.inputs import ImageFile
 from mtlora_core.interfaces import SiteInput
+from mtlora_core.load import load
 from mtlora_core.model import MultiTaskModel
 from mtlora_core.recipe import load_recipe
 from mtlora_core.registry import Registry
 from mtlora_core.resolve import resolve
+from mtlora_core.run import run
 from mtlora_core.tasks import Task
 from mtlora_timm.library import timm
 from mtlora_timm.testing import ARCHITECTURE, SIZE, TINY, pictures, save_tiny
@@ -41,7 +46,8 @@ registry = pytest.fixture(scope="module")(Registry.discover)
 
 
 def recipe_of(backbone: Mapping[str, Any], **parts: Any) -> Mapping[str, Any]:
-    return {"name": "tiny", "backbone": {"use": "timm", **backbone}, "tasks": "files", **parts}
+    here = {"use": "timm", "pretrained": False, **backbone}
+    return {"name": "tiny", "backbone": here, "tasks": "files", **parts}
 
 
 def composed(source: Mapping[str, Any], registry: Registry) -> MultiTaskModel:
@@ -275,3 +281,46 @@ def test_drop_path_drops_the_block_and_never_its_adapter(registry: Registry) -> 
 
     (adapter,) = [each for each in adapters if each.site.name == "layer1_ffn"]
     torch.testing.assert_close(seen["adds"], delta(adapter, seen["reads"]), rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_on_pictures_is_scored_kept_and_answers(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MTLORA_CACHE", str(tmp_path / "cache"))
+    labels = np.arange(40) % 2
+    noise = np.random.default_rng(0).integers(0, 100, (40, SIZE, SIZE), dtype=np.uint8)
+    np.savez(
+        tmp_path / "bright.npz",
+        images=noise + 120 * labels[:, None, None].astype(np.uint8),
+        labels=labels,
+        split=np.arange(40) // 10 % 4 % 3,
+    )
+    source = {
+        "name": "pictures",
+        "backbone": {"use": "timm", **save_tiny(tmp_path, "layer-scale")},
+        "placement": BLOCK,
+        **HYDRA,
+        "tasks": {
+            "use": "files",
+            "root": str(tmp_path),
+            "entries": [{"name": "bright", "train": "bright.npz"}],
+        },
+        "train": {"batch_size": 8, "learning_rate": 1e-2, "head_learning_rate": 1e-2},
+    }
+
+    *_, finished = run(
+        resolve(load_recipe(source), registry), tmp_path / "run", steps=30, device="cpu"
+    )
+
+    row = finished["test"]["bright"]
+    assert row["value"] == 1.0
+    assert row["majority"] == 0.5
+    assert "tfidf" not in row
+    dark, light = (Pillow.new("L", (40, 30), value) for value in (50, 170))
+    files = [tmp_path / "dark.png", tmp_path / "light.jpg"]
+    for picture, file in zip((dark, light), files, strict=True):
+        picture.save(file)
+    answers = load(tmp_path / "run", device="cpu", registry=registry).predict(
+        [ImageFile(str(file)) for file in files]
+    )
+    assert [answer.label for answer in answers] == ["0", "1"]
