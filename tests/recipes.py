@@ -1,4 +1,4 @@
-"""The recipes of ``examples/`` that adapt a text model, whichever there are."""
+"""The recipes of ``examples/``, whichever there are."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def whole_recipes() -> list[Path]:
 
 
 def text_recipes() -> list[Path]:
-    """Return the recipes over a transformers text model."""
-    return [path for path in whole_recipes() if load_recipe(path).backbone.use == "transformers"]
+    """Return the recipes over the tasks and the encoder that they share."""
+    return [path for path in whole_recipes() if load_recipe(path).tasks.use == "docstrings"]

@@ -15,7 +15,7 @@ def mtlora_components() -> list[Component]:
             name="transformers",
             options="mtlora_transformers.options:TransformersOptions",
             build="mtlora_transformers.build:build",
-            summary="a frozen model of Hugging Face transformers, of texts or pictures",
+            summary="a frozen model of Hugging Face transformers, for texts or pictures",
             paper="arXiv:1910.03771",
             capabilities={"language": True},
         )
