@@ -46,7 +46,7 @@ $(VENV)/.installed: $(VENV)/.python constraints.txt $(PROJECTS)
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.installed
-	$(INSTALL) hypothesis jsonschema mypy pytest ruff
+	$(INSTALL) hypothesis jsonschema matplotlib mypy pytest ruff
 	$(INSTALL) --no-deps peft
 	@touch $@
 

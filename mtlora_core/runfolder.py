@@ -1,4 +1,7 @@
-"""The folder of one run: its recipe, lock, metrics, checkpoint and adapter."""
+"""The folder of one run: its recipe, lock, metrics, checkpoint and adapter.
+
+Torch is loaded for the adapter only, so that what a run says of itself can be read without.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,15 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import tensors
 from .errors import RunFolderError
 from .files import append, write
-from .model import MultiTaskModel
 from .recipe import Recipe, dump_recipe, load_recipe
 from .tasks import Task
+
+if TYPE_CHECKING:
+    from .model import MultiTaskModel
 
 FORMAT = "1"
 """Version of ``adapter.safetensors``."""
@@ -106,6 +110,8 @@ class RunFolder:
 
     def write_adapter(self, model: MultiTaskModel, recipe: Mapping[str, Any]) -> None:
         """Write what was trained, with the recipe and the tasks in the header."""
+        from . import tensors
+
         header = {
             "format": FORMAT,
             "recipe": json.dumps(recipe),
@@ -126,6 +132,8 @@ class RunFolder:
                 f"{self.path}: the run is not finished; go on with it: "
                 f"mtlora compose --resume {self.path}"
             )
+        from . import tensors
+
         values, header = tensors.read(self.adapter)
         if header.get("format") != FORMAT:
             raise RunFolderError(

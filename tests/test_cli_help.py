@@ -43,6 +43,7 @@ def test_the_commands_are_those_of_the_design() -> None:
         "schema",
         "export",
         "cite",
+        "report",
     }
 
 
@@ -66,7 +67,7 @@ def test_the_overview_says_what_each_command_does_in_a_whole_sentence() -> None:
     lines = mtlora("--help").stdout.partition("Commands:")[2].splitlines()
 
     told = [line for line in lines if line.startswith("  ") and line.split()[0] in str(PATHS)]
-    assert len(told) == 8
+    assert len(told) == 9
     assert all(line.endswith(".") and not line.endswith("...") for line in told)
 
 

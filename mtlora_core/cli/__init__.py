@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from . import check, cite, compose, evaluate, export, plugins, predict, schema
+from . import check, cite, compose, evaluate, export, plugins, predict, report, schema
 
 app = typer.Typer(
     name="mtlora",
@@ -54,6 +54,7 @@ app.command()(predict.predict)
 app.command()(schema.schema)
 app.command()(export.export)
 app.command()(cite.cite)
+app.command()(report.report)
 app.add_typer(plugins.app)
 
 
