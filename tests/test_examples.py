@@ -36,6 +36,7 @@ def test_there_is_a_recipe_of_every_method_and_row() -> None:
         "single-task",
         "smora",
         "uniform-orthogonality",
+        "upgrad",
     }
 
 

@@ -14,6 +14,7 @@ import toy_language
 from torch import Tensor
 from toys import toy_recipe, toy_registry
 
+import mtlora_torchjd
 import mtlora_transformers
 from mtlora_core.component import Component
 from mtlora_core.compose import attach, compose, load_tasks
@@ -81,7 +82,10 @@ def mtlora_components() -> list[Component]:
 
 
 REGISTRY = toy_registry(
-    transformers=mtlora_transformers, language=toy_language, here=sys.modules[__name__]
+    transformers=mtlora_transformers,
+    language=toy_language,
+    torchjd=mtlora_torchjd,
+    here=sys.modules[__name__],
 )
 
 
@@ -148,6 +152,25 @@ def test_every_option_changes_what_is_learnt(change: dict[str, Any]) -> None:
 
     assert largest_difference(usual, state_after(tasks=tasks)) > 1e-4
     assert largest_difference(usual, changed) > 1e-5
+
+
+def test_of_two_tasks_the_global_scope_is_pcgrad_as_torchjd_has_it() -> None:
+    # With two tasks there is one order.
+    tasks = {"use": "toy", "count": 2}
+    ours = state_after({"use": ORTHOGONAL, "scope": "global"}, tasks=tasks, experts=HYDRA)
+    theirs = state_after("pcgrad", tasks=tasks, experts=HYDRA)
+
+    assert largest_difference(theirs, state_after(tasks=tasks, experts=HYDRA)) > 1e-3
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("scope", ["per-matrix", "per-layer", "global"])
+def test_aggregators_of_torchjd_take_every_scope(scope: str) -> None:
+    tasks = {"use": "toy", "count": 5}
+    joint = state_after(tasks=tasks)
+    projected = state_after({"use": "upgrad", "scope": scope}, tasks=tasks)
+
+    assert largest_difference(joint, projected) > 1e-4
 
 
 def seeds_of(recipe_seed: int) -> list[int]:
@@ -339,8 +362,11 @@ def test_a_run_killed_under_a_transform_and_resumed_equals_an_unbroken_one(
     assert largest_difference(whole, broken) == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "transform"), [("ortho-lora", ORTHOGONAL), ("upgrad", "upgrad")], ids=str
+)
 def test_the_example_runs_and_differs_from_that_of_lora_by_its_transform_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, transform: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MTLORA_CACHE", str(tmp_path / "cache"))
     tiny = save_tiny(tmp_path / "bert", "bert")
@@ -352,13 +378,13 @@ def test_the_example_runs_and_differs_from_that_of_lora_by_its_transform_alone(
     }
     plans = [
         resolve(load_recipe({"extends": str(examples / f"{name}.yaml"), **small}), REGISTRY)
-        for name in ("lora", "ortho-lora")
+        for name in ("lora", name)
     ]
     last = list(events(plans[1], tmp_path / "run"))[-1]
 
-    lora, ortho = (plan.to_json() for plan in plans)
-    assert ortho.pop("regularizers")[0]["use"].endswith("/orthogonal-gradient")
-    assert {**ortho, "name": "lora"} == {k: v for k, v in lora.items() if k != "regularizers"}
+    lora, other = (plan.to_json() for plan in plans)
+    assert other.pop("regularizers")[0]["use"].endswith(f"/{transform}")
+    assert {**other, "name": "lora"} == {k: v for k, v in lora.items() if k != "regularizers"}
     assert last["event"] == "finished"
 
 
