@@ -44,6 +44,7 @@ def test_the_commands_are_those_of_the_design() -> None:
         "export",
         "cite",
         "report",
+        "diagnose",
     }
 
 
@@ -67,7 +68,7 @@ def test_the_overview_says_what_each_command_does_in_a_whole_sentence() -> None:
     lines = mtlora("--help").stdout.partition("Commands:")[2].splitlines()
 
     told = [line for line in lines if line.startswith("  ") and line.split()[0] in str(PATHS)]
-    assert len(told) == 9
+    assert len(told) == 10
     assert all(line.endswith(".") and not line.endswith("...") for line in told)
 
 

@@ -186,6 +186,13 @@ def test_the_answer_names_who_is_better_and_who_is_not_told_apart(tmp_path: Path
     assert "by chance" in answer[3]
 
 
+def test_one_seed_tells_nothing_from_chance(tmp_path: Path) -> None:
+    study = compare([write_run(tmp_path, name, 0, LORA[0]) for name in ("lora", "moe")])
+
+    assert verdict(study)[1] == "With one seed, no difference can be told from chance."
+    assert "One seed, so no spread and no interval: every row." in study.notes
+
+
 def test_the_answer_of_one_row_is_that_there_is_nothing_to_compare(tmp_path: Path) -> None:
     (answer,) = verdict(compare([write_run(tmp_path, "lora", 0, LORA[0])]))
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from . import check, cite, compose, evaluate, export, plugins, predict, report, schema
+from . import check, cite, compose, diagnose, evaluate, export, plugins, predict, report, schema
 
 app = typer.Typer(
     name="mtlora",
@@ -55,6 +55,7 @@ app.command()(schema.schema)
 app.command()(export.export)
 app.command()(cite.cite)
 app.command()(report.report)
+app.command()(diagnose.diagnose)
 app.add_typer(plugins.app)
 
 

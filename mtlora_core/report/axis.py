@@ -29,13 +29,13 @@ class Axis:
         """Return the nearest value that the axis has."""
         return min(max(value, self.low), self.high)
 
-    def ticks(self, most: int = 4) -> list[float]:
-        """Return about ``most`` round values, in order, and at least two."""
+    def ticks(self, most: int = 4, *, whole: bool = False) -> list[float]:
+        """Return about ``most`` round values, in order: at least two, unless they are ``whole``."""
         found = _powers(self.low, self.high) if self.logarithmic else []
         if len(found) > 1:
             return found
-        found = _round(self.low, self.high, most)
-        return found if len(found) > 1 else _round(self.low, self.high, 2 * most)
+        found = _round(self.low, self.high, most, whole)
+        return found if len(found) > 1 else _round(self.low, self.high, 2 * most, whole)
 
     def _scaled(self, value: float) -> float:
         return math.log10(value) if self.logarithmic else value
@@ -72,10 +72,11 @@ def _is_whole(value: float) -> bool:
     return abs(value - round(value)) < 1e-6 and round(value) > 0
 
 
-def _round(low: float, high: float, most: int) -> list[float]:
-    rough = (high - low) / most
+def _round(low: float, high: float, most: int, whole: bool) -> list[float]:
+    rough = max((high - low) / most, 1.0 if whole else 0.0)
     power = 10 ** math.floor(math.log10(rough))
-    step = next(power * s for s in STEPS if power * s >= rough * (1 - 1e-9))
+    steps = [power * s for s in STEPS if power * s >= rough * (1 - 1e-9)]
+    step = next(s for s in steps if not whole or s == round(s))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(i * step, 12) + 0.0 for i in range(first, last + 1)]
 

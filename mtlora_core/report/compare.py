@@ -104,7 +104,8 @@ def _unlike(study: Study) -> Iterator[str]:
 def _seeds(study: Study) -> Iterator[str]:
     baseline = study.baseline
     if lone := [row.name for row in study.rows if len(row.runs) == 1]:
-        yield f"One seed, so no spread and no interval: {', '.join(lone)}."
+        which = "every row" if len(lone) == len(study.rows) > 1 else ", ".join(lone)
+        yield f"One seed, so no spread and no interval: {which}."
     apart = [row.name for row in study.rows if row.means().keys() != baseline.means().keys()]
     if apart:
         yield (

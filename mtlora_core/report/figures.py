@@ -76,7 +76,11 @@ def _validation(study: Study) -> Iterator[Figure]:
             "A line that is higher earlier learns faster, and one that comes down again overfits; "
             "a mark is the mean over tasks on the validation split, and over a row's seeds.",
             table,
-            [Plot("step", "validation mean", joined=True).panel(_series(table, "step", "mean"))],
+            [
+                Plot("step", "validation mean", joined=True, counts=True).panel(
+                    _series(table, "step", "mean")
+                )
+            ],
             keyed=True,
         )
 
@@ -89,7 +93,11 @@ def _loss(study: Study) -> Iterator[Figure]:
             "A line that falls learns; a mark is the mean training loss of the steps since the "
             "mark before, over a row's seeds.",
             table,
-            [Plot("step", "training loss", joined=True).panel(_series(table, "step", "loss"))],
+            [
+                Plot("step", "training loss", joined=True, counts=True).panel(
+                    _series(table, "step", "loss")
+                )
+            ],
             keyed=True,
         )
 
@@ -118,7 +126,11 @@ def _against_tasks(study: Study) -> Iterator[Figure]:
             "A row that stays as high further right keeps its accuracy as tasks are added, as far "
             f"as the added tasks are as hard; a mark is a row by its number, {INTERVAL}.",
             table,
-            [Plot("tasks", "mean").panel(_series(table, "tasks", "mean", interval=True))],
+            [
+                Plot("tasks", "mean", counts=True).panel(
+                    _series(table, "tasks", "mean", interval=True)
+                )
+            ],
             keyed=True,
         )
 

@@ -92,10 +92,14 @@ def _mark(mark: Mark) -> Any:
 
 
 def _cell(cell: Cell) -> Any:
-    from matplotlib.patches import Rectangle
+    from matplotlib.patches import BoxStyle, FancyBboxPatch
 
     colour = LIGHT["less" if cell.sign < 0 else "more"]
-    return Rectangle(cell.at, *cell.size, color=colour, alpha=cell.level, linewidth=0)
+    corner = min(cell.size) / 2
+    box = BoxStyle.Round(pad=0, rounding_size=corner) if cell.sign < 0 else BoxStyle.Square(pad=0)
+    return FancyBboxPatch(
+        cell.at, *cell.size, boxstyle=box, color=colour, alpha=cell.level, linewidth=0
+    )
 
 
 def _label(label: Label) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .axis import Axis, spanning, written
 from .forest import WIDTH
-from .scene import FONT, Label, Line, Mark, Panel, Shape, width_of
+from .scene import FONT, Label, Line, Mark, Panel, Shape, fitted, width_of
 
 HEIGHT = 230.0
 TOP = 22.0
@@ -41,21 +41,29 @@ class Plot:
     up: str
     logarithmic: bool = False
     """Of the horizontal axis."""
+    counts: bool = False
+    """Whether the horizontal axis has whole numbers only."""
+    shares: bool = False
+    """Whether the vertical axis is from 0 to 1."""
     joined: bool = False
     """Whether the dots of a series are joined by a line."""
+    width: float = WIDTH
+    height: float = HEIGHT
 
-    def panel(self, series: Series) -> Panel:
-        """Return a panel with all dots."""
+    def panel(self, series: Series, title: str = "") -> Panel:
+        """Return a panel with all dots; one of several has a title in place of its upper label."""
         dots = [dot for own in series.values() for dot in own]
         heights = [y for dot in dots for y in (dot.y, dot.low, dot.high) if y is not None]
-        y = spanning(heights, HEIGHT - BOTTOM, TOP)
+        heights += [0.0, 1.0] * self.shares
+        y = spanning(heights, self.height - BOTTOM, TOP)
         left = 10 + max(map(width_of, written(y.ticks())))
         across = [dot.x for dot in dots]
-        x = spanning(across, left, WIDTH - RIGHT, logarithmic=self.logarithmic)
-        shapes = [*self._frame(x, y)]
+        x = spanning(across, left, self.width - RIGHT, logarithmic=self.logarithmic)
+        name = fitted(title or self.up, self.width - 4)
+        shapes = [Label((1, FONT), name, strong=bool(title)), *self._frame(x, y)]
         for number, own in series.items():
             shapes += self._drawn(x, y, number, own)
-        return Panel(WIDTH, HEIGHT, shapes)
+        return Panel(self.width, self.height, shapes, title)
 
     def _frame(self, x: Axis, y: Axis) -> Iterator[Shape]:
         ticks = y.ticks()
@@ -63,12 +71,11 @@ class Plot:
             yield Line([(x.begin, y.place(tick)), (x.end, y.place(tick))], "grid")
             yield Label((x.begin - 5, y.place(tick) + 4), text, "end")
         yield Line([(x.begin, y.begin), (x.end, y.begin)], "axis")
-        ticks = x.ticks()
+        ticks = x.ticks(4 if self.width >= WIDTH else 2, whole=self.counts)
         for tick, text in zip(ticks, written(ticks), strict=True):
             yield Line([(x.place(tick), y.begin), (x.place(tick), y.begin + 4)], "axis")
             yield Label((x.place(tick), y.begin + 16), text, "middle")
-        yield Label((1, FONT), self.up)
-        yield Label((x.end, HEIGHT - 6), self.across, "end")
+        yield Label((x.end, self.height - 6), self.across, "end")
 
     def _drawn(self, x: Axis, y: Axis, number: int, own: Sequence[Dot]) -> Iterator[Shape]:
         places = [(x.place(dot.x), y.place(dot.y)) for dot in own]

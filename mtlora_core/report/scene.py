@@ -42,16 +42,16 @@ class Mark:
 
 @dataclass(frozen=True)
 class Cell:
-    """A datum of a heat map: a rectangle."""
+    """A datum of a heat map."""
 
     at: Point
     """Its top left."""
     size: Point
     level: float
-    """From 0, the page's own colour, to 1."""
+    """How opaque it is, to 1."""
     title: str
     sign: Literal[-1, 1] = 1
-    """Which of two colours it has."""
+    """Of two kinds: one is square, the other round and of another colour."""
 
 
 @dataclass(frozen=True)

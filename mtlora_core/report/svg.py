@@ -77,9 +77,13 @@ def _mark(mark: Mark) -> str:
 def _cell(cell: Cell) -> str:
     (x, y), (width, height) = cell.at, cell.size
     place = f'x="{x:.2f}" y="{y:.2f}" width="{width:.2f}" height="{height:.2f}"'
-    kind = "less" if cell.sign < 0 else "more"
+    kind, round_ = (
+        ("less", f' rx="{min(width, height) / 2:.2f}"') if cell.sign < 0 else ("more", "")
+    )
     title = f"<title>{_text(cell.title)}</title>"
-    return f'<rect class="mark {kind}" {place} fill-opacity="{cell.level:.3f}">{title}</rect>'
+    return (
+        f'<rect class="mark {kind}" {place}{round_} fill-opacity="{cell.level:.3f}">{title}</rect>'
+    )
 
 
 def _label(label: Label) -> str:

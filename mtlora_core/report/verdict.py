@@ -32,6 +32,8 @@ def _against(study: Study, compared: Sequence[Cells]) -> Iterator[str]:
     for kind, found in (("Better", better), ("Worse", worse)):
         if found:
             yield f"{kind} than {study.baseline.name} at the 95 % level: {_most(found)}."
+    if compared and not sure:
+        yield "With one seed, no difference can be told from chance."
     if sure and len(better) + len(worse) < len(sure):
         rest = [str(line["row"]) for line in sure if line not in (*better, *worse)]
         yield f"Not told apart from {study.baseline.name} by these seeds: {_few(rest, ', ')}."

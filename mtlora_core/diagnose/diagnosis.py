@@ -1,0 +1,99 @@
+"""A run folder becomes a diagnosis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..compose import load_tasks
+from ..load import load
+from ..model import MultiTaskModel
+from ..registry import Registry
+from ..resolve import resolve
+from ..runfolder import RunFolder
+from .conflicts import Conflict, measure_conflicts
+from .probe import Probe
+from .spectra import Alignment, Spectrum, alignments, experts_of, spectrum, tasks_of
+from .usage import Usage, measure_usage
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was measured of a model."""
+
+    name: str
+    """Of its recipe."""
+    tasks: Sequence[str]
+    usage: Sequence[Usage]
+    """Of every site with a router."""
+    spectra: Mapping[str, Spectrum]
+    """Of the experts of every site."""
+    between_experts: Sequence[Alignment]
+    between_tasks: Sequence[Alignment]
+    """Of the tasks' own mixes; none where tasks have none."""
+    conflicts: Sequence[Conflict]
+    """None where tasks share no parameter."""
+    examples: int
+    draws: int
+    drawn: int
+    """Examples of each task in a draw."""
+
+
+def diagnose(
+    folder: Path,
+    *,
+    examples: int = 64,
+    draws: int = 32,
+    drawn: int = 4,
+    device: str | None = None,
+    registry: Registry | None = None,
+) -> Iterator[dict[str, Any] | Diagnosis]:
+    """Measure a finished run's adapters; yield phases, and last the diagnosis.
+
+    Args:
+        folder: The run folder.
+        examples: Of each task, at most, whose routing is looked at; of the validation split.
+        draws: Batches whose task gradients are compared; of the training split.
+        drawn: Examples of each task in such a batch.
+        device: Such as ``cpu`` or ``cuda:1``; None takes the best there is.
+        registry: The parts; None discovers those installed.
+
+    Raises:
+        MtloraError: the folder is no finished run, a part is not installed, or the tasks' data
+            cannot be read.
+    """
+    registry = registry or Registry.discover()
+    yield {"event": "phase", "name": "loading the run"}
+    _, recipe, _ = RunFolder(folder).read_adapter()
+    data = load_tasks(resolve(recipe, registry))
+    model = load(folder, device=device, registry=registry)
+    yield {"event": "phase", "name": "measuring the routing"}
+    usage = measure_usage(Probe(model, data, "validation", recipe.seed), examples)
+    yield {"event": "phase", "name": "decomposing the experts"}
+    spectra = {a.site.name: spectrum(experts_of(a.experts)) for a in model.adapters}
+    mixes = _mixes(model, usage)
+    yield {"event": "phase", "name": "comparing the gradients of tasks"}
+    yield Diagnosis(
+        name=recipe.name,
+        tasks=[task.name for task in model.tasks],
+        usage=usage,
+        spectra=spectra,
+        between_experts=alignments([*spectra.values()]),
+        between_tasks=alignments(mixes),
+        conflicts=measure_conflicts(Probe(model, data, "train", recipe.seed), draws, drawn),
+        examples=examples,
+        draws=draws,
+        drawn=drawn,
+    )
+
+
+def _mixes(model: MultiTaskModel, usage: Sequence[Usage]) -> list[Spectrum]:
+    """Return the spectra of every task's own B, at the sites where a router mixes them."""
+    by_site = {own.site: own for own in usage}
+    return [
+        spectrum(tasks_of(adapter.experts, by_site[adapter.site.name]))
+        for adapter in model.adapters
+        if adapter.site.name in by_site
+    ]

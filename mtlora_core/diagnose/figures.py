@@ -1,0 +1,156 @@
+"""The figures of a diagnosis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from ..report import words
+from ..report.figure import Figure
+from ..report.forest import WIDTH
+from ..report.heat import Field, heat
+from ..report.plot import Dot, Plot, Series
+from ..report.scene import Panel
+from ..report.table import Cells
+from . import tables
+from .diagnosis import Diagnosis
+
+SERIES = {"unit": 0, "load": 1, "experts": 0, "tasks": 1}
+"""What the series of the figures of lines are of; their key says it too."""
+
+
+def routing(found: Diagnosis) -> Iterator[Figure]:
+    """Yield the figures of how experts are used; none without a router."""
+    if not found.usage:
+        return
+    table = tables.evenness(found)
+    plot = Plot(
+        "site, from the first layer", "entropy / ln e", joined=True, counts=True, shares=True
+    )
+    yield Figure(
+        "Routing entropy and load",
+        "At 1 a router spreads evenly and at 0 it picks one expert: a low entropy of a unit with a "
+        "high one of the load is a router that has specialized, both low one that has collapsed.",
+        table,
+        [plot.panel(_by(table.lines, "of", "number", "entropy"))],
+    )
+    table = tables.usage(found)
+    yield Figure(
+        "Expert usage by task",
+        "A panel is a site, a row a task by its number, a column an expert, and a cell is the "
+        "larger and stronger the more the task's tokens weigh the expert; rows that look alike "
+        "route alike.",
+        table,
+        [_usage(found, str(site), [*lines]) for site, lines in groupby(table.lines, _site)],
+        columns=3,
+    )
+
+
+def spectra(found: Diagnosis) -> Iterator[Figure]:
+    """Yield the figure of singular values."""
+    table = tables.spectra(found)
+    plot = Plot("index", "", joined=True, counts=True, width=WIDTH / 2, height=150.0)
+    yield Figure(
+        "Singular values of the experts",
+        "A panel is a site and a line an expert's B, its singular values from the largest: a line "
+        "that falls at once uses few of its ranks, and lines that lie on each other are experts "
+        "of one strength.",
+        table,
+        [
+            plot.panel(_by([*lines], "expert", "index", "value"), str(site))
+            for site, lines in groupby(table.lines, _site)
+        ],
+        columns=3,
+    )
+
+
+def alignment(found: Diagnosis) -> Iterator[Figure]:
+    """Yield the figure of alignment; none where there is one expert."""
+    table = tables.alignment(found)
+    if table.lines:
+        yield Figure(
+            "Alignment by band",
+            "A mark is a band's share of all alignment, placed at the band's last index: where the "
+            "first band's is largest, the strongest directions are the shared ones.",
+            table,
+            [
+                Plot(
+                    "last index of the band",
+                    "share of alignment",
+                    joined=True,
+                    counts=True,
+                    shares=True,
+                ).panel(_by(table.lines, "between", "last", "share"))
+            ],
+        )
+
+
+def conflicts(found: Diagnosis) -> Iterator[Figure]:
+    """Yield the heat map of conflicts; none where tasks share no parameter."""
+    table = tables.conflicts(found)
+    if table.lines:
+        yield Figure(
+            "Gradient conflicts between tasks",
+            "A panel is a layer and a cell two tasks by their numbers: round and orange where "
+            "their gradients point against each other in more than half of the draws, square and "
+            "blue where in fewer, and the larger and stronger the further from half.",
+            table,
+            [_pairs(found, layer, [*lines]) for layer, lines in groupby(table.lines, _layer)],
+            columns=3,
+        )
+
+
+def _site(line: Cells) -> object:
+    return line["site"]
+
+
+def _layer(line: Cells) -> object:
+    return line["layer"]
+
+
+def _usage(found: Diagnosis, site: str, lines: Sequence[Cells]) -> Panel:
+    """Return the usage of one site, coloured from nothing to its largest weight."""
+    most = max(float(line["weight"] or 0) for line in lines) or 1.0
+    cells = [
+        Field(
+            found.tasks.index(str(line["task"])),
+            int(line["expert"] or 0) - 1,
+            float(line["weight"] or 0) / most,
+            f"{site}, {line['task']}, expert {line['expert']}: {words.score(line['weight'])}",
+        )
+        for line in lines
+    ]
+    experts = max(cell.column for cell in cells) + 1
+    return heat(cells, site, _numbers(len(found.tasks)), _numbers(experts))
+
+
+def _pairs(found: Diagnosis, layer: object, lines: Sequence[Cells]) -> Panel:
+    cells = [
+        Field(
+            found.tasks.index(str(line["other"])),
+            found.tasks.index(str(line["task"])),
+            abs(2 * float(line["rate"] or 0) - 1),
+            f"layer {layer}, {line['task']} and {line['other']}: {words.score(line['rate'])} "
+            f"[{words.score(line['low'])}, {words.score(line['high'])}]",
+            -1 if float(line["rate"] or 0) > 0.5 else 1,
+        )
+        for line in lines
+    ]
+    names = _numbers(len(found.tasks))
+    return heat(cells, f"layer {layer}", names, names)
+
+
+def _numbers(count: int) -> list[str]:
+    return [str(i) for i in range(1, count + 1)]
+
+
+def _by(lines: Sequence[Cells], key: str, x: str, y: str) -> Series:
+    """Return dots by what stands under ``key``: a word of :data:`SERIES`, or a number from 1."""
+    found: dict[int, list[Dot]] = {}
+    for line in lines:
+        own = line[key]
+        series = SERIES[own] if isinstance(own, str) else int(own or 0) - 1
+        place = float(line[x] or 0), float(line[y] or 0)
+        title = f"{own}, {x} {line[x]}: {words.short(line[y])}"
+        found.setdefault(series, []).append(Dot(*place, title))
+    return found
