@@ -9,7 +9,7 @@ PROJECTS := pyproject.toml $(PLUGINS:=/pyproject.toml)
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check clean
+.PHONY: help demo test test-all check bench clean
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
@@ -27,6 +27,9 @@ check: $(VENV)/.tools  ## format, lint and types, all of which must be clean
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy mtlora_core tests $(wildcard plugins/*/mtlora_*) $(wildcard plugins/*/tests)
+
+bench: $(VENV)/.installed  ## what gradient surgery costs, as lines of JSON; wants a quiet machine
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/gradient_surgery.py --separate
 
 clean:  ## remove the environment and what tools left; runs stay
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
