@@ -22,7 +22,7 @@ from .tensors import digest
 from .train import checkpoint
 from .train.baselines import Baseline, baselines
 from .train.corpus import Corpus
-from .train.engine import make_accelerator
+from .train.engine import make_accelerator, peak_memory
 from .train.evaluate import split_table
 from .train.gradients import count_shared
 from .train.loop import advance, keep
@@ -293,6 +293,8 @@ def _finished(
         "best_step": session.progress.best_step,
         "stopped_early": session.stopped_early,
         "seconds": seconds,
+        "training_seconds": session.progress.seconds,
+        "memory": peak_memory(session.accelerator.device),
         "mean": {
             column: float(np.mean([row[key] for row in rows.values()]))
             for column, key in columns.items()

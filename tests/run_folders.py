@@ -50,7 +50,7 @@ def write_run(
         if number % 5 == 0:
             events.append(evaluated(number, mean=mean * number / 10))
     rows = {task: score_row(value=value, metric=metric) for task, value in scores.items()}
-    figures = {"seconds": 10.0 + seed, "memory": 10**9 + seed}
+    figures = {"seconds": 20.0, "training_seconds": 10.0 + seed, "memory": 10**9 + seed}
     ended = finished([], mean={"model": mean}, test=rows, **figures)
     lines = [json.dumps(event) + "\n" for event in [*events, *[ended] * done]]
     (path / "metrics.jsonl").write_text("".join(lines), "utf-8")

@@ -48,13 +48,21 @@ def test_what_was_tuned_matched_warned_of_and_left_out_is_told(tmp_path: Path) -
         assert told in notes
 
 
+def test_another_row_stands_in_for_a_baseline_that_is_not_finished(tmp_path: Path) -> None:
+    study = read_ablation(write_ablation(tmp_path, baseline="late"))
+
+    assert study.baseline.name == "+ block"
+    assert "The baseline, late, is not finished: + block stands in for it." in study.notes
+    with pytest.raises(RunFolderError, match="no row is called 'gone'"):
+        read_ablation(tmp_path, baseline="gone")
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({"format": 2}, "is of format 2, this mtlora reads 1"),
         ({"rows": []}, "no cell of the ablation is finished"),
         ({"cells": 3}, "cannot be read"),
-        ({"baseline": "gone"}, "no row is called 'gone'"),
     ],
 )
 def test_what_cannot_be_reported_is_refused(

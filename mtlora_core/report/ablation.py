@@ -29,7 +29,8 @@ def read_ablation(folder: Path, *, baseline: str | None = None) -> Study:
 
     Args:
         folder: What ``mtlora ablate`` wrote.
-        baseline: The name of the row that others are held against; None takes the ablation's.
+        baseline: The name of the row that others are held against; None takes the ablation's,
+            or while that is not finished the first row.
 
     Raises:
         RunFolderError: ``results.json`` cannot be read, no cell is finished, or no row with
@@ -52,7 +53,11 @@ def _study(folder: Path, found: Found, baseline: str | None) -> Study:
     rows = [Row(each["name"], own) for each in found["rows"] if (own := runs.get(each["name"]))]
     if not rows:
         raise RunFolderError(f"{folder}: no cell of the ablation is finished")
-    return study_of(found["name"], rows, baseline or found["baseline"], [*_notes(found)])
+    notes, baseline = [*_notes(found)], baseline or found["baseline"]
+    if baseline == found["baseline"] and not runs.get(baseline):
+        notes.append(f"The baseline, {baseline}, is not finished: {rows[0].name} stands in for it.")
+        baseline = rows[0].name
+    return study_of(found["name"], rows, baseline, notes)
 
 
 def _runs(folder: Path, found: Found, row: str) -> list[Run]:

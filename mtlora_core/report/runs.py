@@ -39,7 +39,7 @@ def _run(folder: Path, recipe: Mapping[str, Any], events: Sequence[Event]) -> Ru
         },
         mean=float(finished["mean"]["model"]),
         parameters=started["parameters"],
-        seconds=float(finished["seconds"]),
+        seconds=finished.get("training_seconds"),
         memory=finished.get("memory"),
         validation=_curve(_of(events, "evaluated"), "mean"),
         loss=_curve(_of(events, "step"), "loss"),

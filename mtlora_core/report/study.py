@@ -34,9 +34,11 @@ class Run:
     """Over the tasks."""
     parameters: Mapping[str, int]
     """How many are trained (``trainable``), and how many of these are the adapters'."""
-    seconds: float
+    seconds: float | None
+    """Of training; None where that was not recorded."""
     memory: int | None
-    """The most that it held, in bytes; None where it was not measured."""
+    """The most that its process held, in bytes, a GPU's where it had one; None where that was not
+    recorded."""
     validation: Curve
     """The mean over tasks on the validation split."""
     loss: Curve

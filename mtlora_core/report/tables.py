@@ -43,7 +43,7 @@ def rows(study: Study) -> Table:
         SEEDS,
         TASKS,
         PARAMETERS,
-        Column("seconds", "time", words.duration),
+        Column("seconds", "training", words.duration),
         Column("memory", "peak memory", words.memory),
     )
     return Table("rows", columns, [_row(study, row) for row in study.rows])
@@ -93,7 +93,7 @@ def seeds(study: Study) -> Table:
         *ROW,
         Column("seed", "seed", words.count),
         Column("mean", "mean", words.score),
-        Column("seconds", "time", words.duration),
+        Column("seconds", "training", words.duration),
         Column("memory", "peak memory", words.memory),
         Column("folder", "folder"),
     )
@@ -143,13 +143,14 @@ def _spread(row: Row, task: str) -> str | None:
 
 def _row(study: Study, row: Row) -> Cells:
     held = [run.memory for run in row.runs if run.memory is not None]
+    taken = [run.seconds for run in row.runs if run.seconds is not None]
     return {
         **_named(study, row),
         "tasks": len(row.first.scores),
         **_summary(row.means()),
         **_difference(study, row),
         "parameters": row.first.parameters["trainable"],
-        "seconds": fmean(run.seconds for run in row.runs),
+        "seconds": fmean(taken) if taken else None,
         "memory": max(held, default=None),
     }
 

@@ -84,7 +84,8 @@ def _explained(study: Study) -> str:
         f"Means are over tasks, then over seeds, with the standard deviation and the 95 % interval "
         f"(Student's t) over seeds. Differences are to {study.baseline.name}, seed by seed, with "
         "the interval of a paired t test. Intervals cover the choice of seeds, not that of test "
-        "examples. Time is a run's mean, memory its peak."
+        "examples. Training is a run's mean time, memory the most that a run's process held: a "
+        "GPU's where it had one, else everything, Python and torch too."
     )
 
 
