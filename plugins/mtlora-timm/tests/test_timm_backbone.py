@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,19 @@ def test_a_patch_size_of_ones_own_resamples_the_patches(tmp_path: Path) -> None:
 # What is given
 
 
+def test_the_gate_of_swiglu_is_where_the_shape_says(tmp_path: Path) -> None:
+    backbone = make(tmp_path, "swiglu")
+    roles = backbone.options.shape().layers[0].projections
+    mlp: Any = backbone.module.get_submodule("blocks.0.mlp")
+    hidden = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
+
+    gate, up = (
+        mlp.fc1(hidden)[:, roles[role].start or 0 :][:, : roles[role].o] for role in ("gate", "up")
+    )
+
+    torch.testing.assert_close(mlp(hidden), mlp.fc2(nn.functional.silu(gate) * up))
+
+
 def test_the_number_of_heads_changes_the_features(tmp_path: Path) -> None:
     options = save_tiny(tmp_path)
     other = {**options, "architecture": {**options["architecture"], "num_heads": 2}}
@@ -317,6 +331,18 @@ def test_a_head_of_classes_in_the_file_is_not_read(tmp_path: Path) -> None:
     assert torch.equal(features(build(options)), features(make(tmp_path)))
 
 
+def test_layer_scale_under_the_name_of_deits_files_is_read(tmp_path: Path) -> None:
+    options = save_tiny(tmp_path, "layer-scale")
+    state = load_file(options["checkpoint"])
+    renamed = {re.sub(r"ls(\d)\.gamma", r"gamma_\1", name): t for name, t in state.items()}
+    assert renamed.keys() != state.keys()
+    save_file(renamed, options["checkpoint"])
+
+    found = features(build(TimmOptions.model_validate(options)))
+
+    assert torch.equal(found, features(make(tmp_path / "again", "layer-scale")))
+
+
 def test_a_file_that_is_damaged_is_an_error_that_names_it(tmp_path: Path) -> None:
     options = saved(tmp_path)
     assert options.checkpoint is not None
@@ -334,6 +360,11 @@ def test_half_precision_weights_of_a_file_become_the_recipes_format(tmp_path: Pa
     backbone = build(TimmOptions.model_validate(options))
 
     assert {p.dtype for p in backbone.parameters()} == {torch.float32}
+    larger = build(TimmOptions.model_validate(options | {"image_size": 32}))
+    resampled = timm.layers.resample_abs_pos_embed(
+        state["pos_embed"].float(), new_size=(4, 4), num_prefix_tokens=1
+    )
+    assert torch.equal(larger.module.get_parameter("pos_embed"), resampled)
 
 
 def test_a_model_without_weights_is_refused_unless_only_shapes_are_wanted(tmp_path: Path) -> None:
