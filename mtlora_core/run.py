@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -22,7 +23,7 @@ from .tensors import digest
 from .train import checkpoint
 from .train.baselines import Baseline, baselines
 from .train.corpus import Corpus
-from .train.engine import make_accelerator
+from .train.engine import make_accelerator, peak_memory
 from .train.evaluate import split_table
 from .train.loop import advance, keep
 from .train.session import Session, start, total_steps
@@ -81,20 +82,21 @@ def run(
         lock = make_lock(plan, data, accelerator.device)
         notices = _claim(home, plan, lock, resume, locked)
     accelerator.wait_for_everyone()
-    if resume:
-        _restore(session, home)
-    emit = _emitter(home, plan, accelerator.is_main_process)
-    yield emit(_started(session, home, data, notices))
-    yield from _train(session, home, emit)
-    keep(session)
-    if accelerator.is_main_process:
-        home.write_adapter(model, plan.to_json())
-    yield _phase("scoring the test split")
-    test = split_table(session.model, data, "test", accelerator, seed)
-    yield _phase("fitting the baselines")
-    untrained = _untrained(session, data)
-    beside = _baselines(plan, session, data) if accelerator.is_main_process else {}
-    yield emit(_finished(session, test, _beside(beside, untrained), perf_counter() - begun))
+    with home.held() if accelerator.is_main_process else nullcontext():
+        if resume:
+            _restore(session, home)
+        emit = _emitter(home, plan, accelerator.is_main_process)
+        yield emit(_started(session, home, data, notices))
+        yield from _train(session, home, emit)
+        keep(session)
+        if accelerator.is_main_process:
+            home.write_adapter(model, plan.to_json())
+        yield _phase("scoring the test split")
+        test = split_table(session.model, data, "test", accelerator, seed)
+        yield _phase("fitting the baselines")
+        untrained = _untrained(session, data)
+        beside = _baselines(plan, session, data) if accelerator.is_main_process else {}
+        yield emit(_finished(session, test, _beside(beside, untrained), perf_counter() - begun))
 
 
 def describe(plan: Plan) -> dict[str, Any]:
@@ -285,6 +287,8 @@ def _finished(
         "best_step": session.progress.best_step,
         "stopped_early": session.stopped_early,
         "seconds": seconds,
+        "training_seconds": session.progress.seconds,
+        "memory": peak_memory(session.accelerator.device),
         "mean": {
             column: float(np.mean([row[key] for row in rows.values()]))
             for column, key in columns.items()

@@ -1,19 +1,25 @@
-"""The folder of one run: its recipe, lock, metrics, checkpoint and adapter."""
+"""The folder of one run: its recipe, lock, metrics, checkpoint and adapter.
+
+Torch is loaded for the adapter only, so that what a run says of itself can be read without.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import tensors
+from .claim import claimed, holder
 from .errors import RunFolderError
 from .files import append, write
-from .model import MultiTaskModel
 from .recipe import Recipe, dump_recipe, load_recipe
 from .tasks import Task
+
+if TYPE_CHECKING:
+    from .model import MultiTaskModel
 
 FORMAT = "1"
 """Version of ``adapter.safetensors``."""
@@ -33,6 +39,7 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.adapter = path / "adapter.safetensors"
         self.checkpoint = path / "checkpoint"
+        self.claim = path / ".running"
 
     def create(self, recipe: Mapping[str, Any], lock: Mapping[str, Any]) -> None:
         """Make the folder of a new run.
@@ -62,6 +69,22 @@ class RunFolder:
             else "choose another --out"
         )
         raise RunFolderError(f"{self.path}: exists and is not this run's; {advice}")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep every other process from writing to the folder while it is held.
+
+        Raises:
+            RunFolderError: another process holds it.
+        """
+        with claimed(self.claim) as free:
+            if not free:
+                raise RunFolderError(f"{self.path}: is being run by {holder(self.claim)}")
+            yield
+
+    def held_by(self) -> str | None:
+        """Return who runs it, such as ``process 7 on lab``; None where nobody does."""
+        return holder(self.claim)
 
     def read_recipe(self) -> Recipe:
         """Return the run's resolved recipe.
@@ -106,6 +129,8 @@ class RunFolder:
 
     def write_adapter(self, model: MultiTaskModel, recipe: Mapping[str, Any]) -> None:
         """Write what was trained, with the recipe and the tasks in the header."""
+        from . import tensors
+
         header = {
             "format": FORMAT,
             "recipe": json.dumps(recipe),
@@ -126,6 +151,8 @@ class RunFolder:
                 f"{self.path}: the run is not finished; go on with it: "
                 f"mtlora compose --resume {self.path}"
             )
+        from . import tensors
+
         values, header = tensors.read(self.adapter)
         if header.get("format") != FORMAT:
             raise RunFolderError(

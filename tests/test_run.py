@@ -25,7 +25,14 @@ from mtlora_core.run import describe, free_folder, run
 from mtlora_core.tasks import Example
 from mtlora_core.tensors import read
 
-TIMES = ("seconds", "seconds_left", "tokens_per_second", "data_wait")
+TIMES = (
+    "seconds",
+    "training_seconds",
+    "seconds_left",
+    "tokens_per_second",
+    "data_wait",
+    "memory",
+)
 TEXTS = ["mark0 aa bb", "cc mark1", "dd ee ff mark2 aa"]
 TRAIN = {
     "steps": 24,

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from . import check, cite, compose, evaluate, export, plugins, predict, schema
+from . import ablate, check, cite, compose, diff, evaluate, export, plugins, predict, runs, schema
 
 app = typer.Typer(
     name="mtlora",
@@ -48,6 +48,9 @@ def _root(
 
 
 app.command()(compose.compose)
+app.command()(ablate.ablate)
+app.command()(runs.runs)
+app.command()(diff.diff)
 app.command()(check.check)
 app.command()(evaluate.evaluate)
 app.command()(predict.predict)

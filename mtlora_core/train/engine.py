@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -33,6 +34,21 @@ def make_accelerator(precision: str = "fp32", device: str | None = None) -> Acce
             return Accelerator(mixed_precision=PRECISIONS[precision], cpu=device == "cpu")
     except (RuntimeError, ValueError) as error:
         raise RecipeError(f"train.precision: {precision} cannot be had here: {error}") from error
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Return the most memory this process has held so far, in bytes: a GPU's where it has one.
+
+    On the CPU that is everything, Python and torch too. None where the system does not say.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _require(device: str | None) -> None:
