@@ -45,7 +45,7 @@ $(VENV)/.installed: $(VENV)/.python constraints.txt $(PROJECTS)
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.installed
-	$(INSTALL) hypothesis jsonschema mypy pytest ruff
+	$(INSTALL) hypothesis jsonschema mypy pytest ruff submitit
 	$(INSTALL) --no-deps peft
 	@touch $@
 

@@ -67,9 +67,12 @@ def report(
     outcomes = [outcome_of(row, cells[row.name], choices.get(row.name), home) for row in study.rows]
     found = results_of(study, outcomes, home, schedule.failed)
     save(found, outcomes, home)
-    undecided = [row.name for row in study.rows if not cells[row.name]]
-    left = {"left": [cell.name for cell in schedule.left], "undecided": undecided}
-    return {"event": "results", "folder": str(home.path), **found, **left}
+    left = {cell.name for cell in schedule.left}
+    undecided = [
+        row.name for row in study.rows if any(cell.name in left for cell in _trials(study, row))
+    ]
+    more = {"left": sorted(left), "undecided": undecided}
+    return {"event": "results", "folder": str(home.path), **found, **more}
 
 
 def _trials(study: Study, row: Planned) -> list[Cell]:

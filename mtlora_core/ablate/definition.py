@@ -93,22 +93,20 @@ class AblationOptions(Section):
     """Where cells run; left out: in processes of this machine."""
 
 
-def is_ablation(root: Node) -> bool:
-    """Whether a file's mapping is an ablation rather than a recipe."""
-    return any(key in (root.entries or {}) for key in _OWN_KEYS)
-
-
-def read_definition(path: Path) -> Node:
+def read_definition(path: Path) -> tuple[Node, str | None]:
     """Read an ablation's file; a recipe's stands for an ablation of that recipe.
+
+    Returns:
+        What it says, and what an ablation's file is called; None for a recipe.
 
     Raises:
         RecipeError: it cannot be read.
     """
     bundled = is_bare(str(path)) and not path.exists()
     root = Node({}) if bundled else read_file(path, str(path))
-    if is_ablation(root):
-        return root
-    return Node({"recipe": Node(RecipeText(str(path), Path.cwd()))})
+    if any(key in (root.entries or {}) for key in _OWN_KEYS):
+        return root, path.stem
+    return Node({"recipe": Node(RecipeText(str(path), Path.cwd()))}), None
 
 
 def source_of(node: Node) -> str | Path:

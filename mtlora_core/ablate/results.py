@@ -101,10 +101,18 @@ def results_of(
         "common": common,
         "rows": [_row(each, baseline, common) for each in outcomes],
         "cells": [_cell(each, outcome, home) for outcome in outcomes for each in outcome.cells],
-        "warnings": [*study.warnings, *warnings_of(outcomes, baseline, home)],
+        "warnings": [
+            *study.warnings,
+            *warnings_of(outcomes, baseline, home),
+            *(_failed_choice(each) for each in outcomes if each.choice and not each.choice.best),
+        ],
         "skipped": [{"row": name, "reasons": list(lines)} for name, lines in study.skipped],
         "failed": dict(failed),
     }
+
+
+def _failed_choice(outcome: Outcome) -> str:
+    return f"{outcome.row.name!r} has no results: every tuning run failed, so nothing was chosen"
 
 
 def save(found: Mapping[str, Any], outcomes: Sequence[Outcome], home: AblationFolder) -> None:

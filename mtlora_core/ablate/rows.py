@@ -63,7 +63,8 @@ def rows_of(options: AblationOptions, root: Node, registry: Registry) -> list[Ro
     whole = _written(options, root, common)
     if options.leave_one_out:
         whole = list(_left_out(whole[0], _at(root, "leave_one_out"), registry))
-    combined = [row for each in whole for row in _swapped(each, _swaps(options, root))]
+    swaps, several = _swaps(options, root), len(whole) > 1
+    combined = [row for each in whole for row in _swapped(each, swaps, several)]
     _require_distinct(combined)
     return combined
 
@@ -130,12 +131,12 @@ def _size(node: Node) -> Setting:
     return replace(made, title=f"{node.value} task{'s' * (node.value != 1)}")
 
 
-def _swapped(row: Row, swaps: Sequence[Sequence[Setting]]) -> Iterator[Row]:
+def _swapped(row: Row, swaps: Sequence[Sequence[Setting]], several: bool) -> Iterator[Row]:
     """Yield a row for each combination of the swaps' values; what never varies needs no name."""
     varied = {values[0].key for values in swaps if len(values) > 1}
     for combination in product(*swaps):
         labels = [each.label for each in combination if each.key in varied]
-        named = [row.name] if row.own or not labels else []
+        named = [row.name] if several or not labels else []
         name = " · ".join([*named, *labels])
         yield replace(row, name=name, own=(*row.own, *combination))
 

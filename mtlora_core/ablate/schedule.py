@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from time import monotonic, sleep
@@ -67,7 +67,7 @@ class Schedule:
     left: list[Cell] = field(default_factory=list)
     """Cells that there was no time to begin."""
 
-    def run(self, cells: Sequence[Cell]) -> Iterator[Event]:
+    def run(self, cells: Sequence[Cell]) -> Generator[Event, None, None]:
         """Run what is not finished; yield an event for whatever becomes of a cell.
 
         Cells of one name run once. When this is closed or interrupted, so are the processes.
@@ -129,13 +129,17 @@ class Schedule:
             return
         self._waiting.remove(cell)
         try:
-            resumes = self.home.ready(cell)
-            yield self._start(cell, resumes, claim)
+            event = self._start(cell, claim)
         except MtloraError as error:
             claim.close()
-            yield self._failure(cell, "; ".join(error.problems))
+            event = self._failure(cell, "; ".join(error.problems))
+        except BaseException:  # Ctrl-C, for one, which is not to leave a claim behind
+            claim.close()
+            raise
+        yield event
 
-    def _start(self, cell: Cell, resumes: bool, claim: ExitStack) -> Event:
+    def _start(self, cell: Cell, claim: ExitStack) -> Event:
+        resumes = self.home.ready(cell)
         place = min({*range(len(self.devices))} - {each.place for each in self._active})
         log = self.home.log(cell)
         size = log.stat().st_size if log.exists() else 0

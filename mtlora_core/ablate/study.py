@@ -16,7 +16,7 @@ from ..registry import Registry
 from ..resolve import Plan
 from .cells import Cell, with_seed
 from .comparable import warnings_of
-from .definition import AblationOptions, checked, is_ablation, read_definition
+from .definition import AblationOptions, checked, read_definition
 from .flags import Flags
 from .matching import matched
 from .planned import Candidate, Planned, Skipped
@@ -50,7 +50,8 @@ class Study:
     def warnings(self) -> list[str]:
         """Why rows are not comparable, as far as their recipes say."""
         plans = {row.name: row.plan for row in self.rows}
-        return [*warnings_of(plans, self.baseline), *map(_unmatched, filter(_is_off, self.rows))]
+        unlike = warnings_of(plans, self.baseline, self.options.match)
+        return [*unlike, *map(_unmatched, filter(_is_off, self.rows))]
 
     @property
     def notices(self) -> list[str]:
@@ -85,7 +86,7 @@ def read_study(
     Raises:
         MtloraError: the ablation cannot be run as written, with every problem of this stage.
     """
-    definition = read_definition(path)
+    definition, called = read_definition(path)
     root = flags.written_into(definition)
     options = checked(root)
     sieve = _Sieve(skip_invalid)
@@ -96,7 +97,7 @@ def read_study(
         planned = sieve.kept(planned, lambda row: matched(row, baseline, what, registry))
     tuning = _tuned(root)
     planned = sieve.kept(planned, lambda row: _with_candidates(row, tuning, options, registry))
-    name = options.name or (path.stem if is_ablation(definition) else _name(rows[0], root))
+    name = options.name or called or _name(rows[0], root)
     seeds = _seeds(options, baseline.plan)
     return Study(name, tuple(planned), seeds, baseline.name, options, tuple(sieve.skipped))
 

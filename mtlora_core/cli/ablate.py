@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import TrainingError
+from . import figures
 from .arguments import FirstPartyOnly, Json, Settings, installed
 from .events import Event, Show, write
 from .failure import INTERRUPTED, fail, reporting
@@ -193,8 +194,8 @@ def _followed(study: Study, schedule: Schedule, *, json: bool) -> Event:
             for last in events:
                 show(last)
     except KeyboardInterrupt:
-        done = len(schedule.finished)
-        line = f"interrupted, {done} cells are finished; the same command goes on with the others"
+        done = figures.amount(len(schedule.finished), "finished cell")
+        line = f"interrupted, after {done}; the same command goes on with the others"
         fail([line], INTERRUPTED, json=json)
     return last
 
@@ -218,9 +219,9 @@ def _show_results(found: Event, *, json: bool) -> None:
         render.console().print(ablation_tables.results(found))
         typer.echo(f"\nThe ablation is in {found['folder']}: results.json, results.csv, runs/.")
     notes(found["warnings"], json=json)
-    left = [*found["left"], *found["undecided"]]
+    left = len(found["left"]) + len(found["undecided"]) * len(found["seeds"])
     if left:
-        line = f"the budget is used up; {len(left)} cells are left for the same command"
-        notes([line], json=json)
+        cells = figures.amount(left, "cell")
+        notes([f"the budget is used up: {cells} left, for the same command"], json=json)
     if found["failed"]:
         raise TrainingError([f"{name}: {reason}" for name, reason in found["failed"].items()])

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from .backbone import check_backbone
 from .component import check_component, check_plugin
+from .executor import check_executor
 from .experts import check_experts
 from .penalty import check_penalty
 from .placement import check_placement
@@ -26,6 +27,7 @@ from .tasks import check_tasks
 __all__ = [
     "check_backbone",
     "check_component",
+    "check_executor",
     "check_experts",
     "check_penalty",
     "check_placement",
