@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from .errors import PluginError
 
-Kind = Literal["placement", "router", "regularizer", "backbone", "experts", "tasks"]
+Kind = Literal["placement", "router", "regularizer", "backbone", "experts", "tasks", "executor"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Per = Literal["model", "task", "sequence", "token", "group"]
@@ -39,6 +39,7 @@ CAPABILITIES: Mapping[Kind, Mapping[str, type | tuple[type, ...]]] = {
     "placement": {"sites": tuple},
     "backbone": {"language": bool},
     "tasks": {},
+    "executor": {},
 }
 """What each kind may declare. ``resolve`` reads these, so that parts which cannot work together
 are told apart before anything is loaded.

@@ -18,7 +18,7 @@ from .errors import CompositionError, DataError
 from .interfaces import Backbone, Experts, Router
 from .model import MultiTaskModel
 from .options import PenaltyOptions, TransformOptions
-from .recipe import EvaluateOptions, Recipe, load_recipe
+from .recipe import EvaluateOptions, Recipe, SubsetOptions, load_recipe
 from .registry import Registry
 from .resolve import Bound, Plan, resolve
 from .seeds import derive
@@ -27,15 +27,13 @@ from .tasks import Task, TaskData
 
 
 def load_tasks(plan: Plan) -> list[TaskData]:
-    """Read the tasks of a plan.
+    """Read the tasks of a plan: all, or the recipe's ``subset``.
 
     Raises:
         DataError: the data cannot be used, with every problem found.
     """
-    data = [
-        _scored_as(plan.recipe.evaluate, each)
-        for each in load(plan.tasks.component.build)(plan.tasks.options, seed=plan.recipe.seed)
-    ]
+    read = load(plan.tasks.component.build)(plan.tasks.options, seed=plan.recipe.seed)
+    data = [_scored_as(plan.recipe.evaluate, each) for each in _drawn(plan.recipe.subset, read)]
     counts = Counter(each.task.name for each in data)
     problems = [f"tasks: {count} tasks are named {n!r}" for n, count in counts.items() if count > 1]
     problems += [
@@ -51,6 +49,23 @@ def load_tasks(plan: Plan) -> list[TaskData]:
     if "options" in plan.recipe.evaluate.by:
         _require_choices(data)
     return data
+
+
+def _drawn(subset: SubsetOptions | None, data: Sequence[TaskData]) -> Sequence[TaskData]:
+    """Return the tasks of a subset in their own order.
+
+    Each task has a place in line of its own, whatever the others are called, and the first ones
+    are taken: so four tasks are among the eight that the same seed draws.
+    """
+    if subset is None:
+        return data
+    if subset.count > len(data):
+        raise DataError(
+            f"subset.count: {subset.count} is more than the {len(data)} tasks there are"
+        )
+    line = sorted(data, key=lambda each: derive(subset.seed, "subset", each.task.name))
+    chosen = {each.task.name for each in line[: subset.count]}
+    return [each for each in data if each.task.name in chosen]
 
 
 def _require_choices(data: Sequence[TaskData]) -> None:
@@ -175,6 +190,13 @@ def _transform(plan: Plan) -> ScopedTransform | None:
     assert isinstance(bound.options, TransformOptions), "a transform's options say its scope"
     transform = load(bound.component.build)(bound.options)
     return ScopedTransform(bound.component.name, bound.options.scope, transform)
+
+
+def adapter_parameters(plan: Plan, tasks: Sequence[str]) -> int:
+    """Return how many parameters the adapters of a plan have; nothing is allocated."""
+    with torch.device("meta"):
+        adapters = build_adapters(plan, tasks)
+    return sum(each.numel() for each in adapters.parameters())
 
 
 def _adapter(plan: Plan, site: Site, tasks: Sequence[str]) -> Adapter:

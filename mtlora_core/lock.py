@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from .changes import changes
 from .resolve import Plan
 from .tasks import TaskData
 
@@ -44,17 +45,9 @@ def make_lock(plan: Plan, data: Sequence[TaskData], device: torch.device) -> dic
     }
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> list[str]:
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return a line for every entry that is not the same in two locks."""
-    lines = []
-    for key in dict.fromkeys((*before, *now)):
-        here = f"{path}.{key}" if path else str(key)
-        old, new = before.get(key), now.get(key)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            lines += differences(old, new, here)
-        elif old != new:
-            lines.append(f"{here}: was {old}, is {new}")
-    return lines
+    return [f"{key}: was {old}, is {new}" for key, old, new in changes(before, now)]
 
 
 def hash_package(package: str) -> str | None:

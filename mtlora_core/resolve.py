@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from pydantic import ValidationError
+
 from .compatibility import Parts
 from .component import load
 from .errors import CompositionError, MtloraError, PluginError, RecipeError
@@ -187,20 +189,40 @@ def _bound(
 def _options(
     keys: Keys, installed: Installed, spec: PartSpec, report: _Report, checked: bool
 ) -> Options:
-    model = _options_class(installed)
-    dropped = spec.carried - model.model_fields.keys()
+    model = options_class(installed)
+    dropped = _dropped(model, spec)
     written = {name: value for name, value in spec.options.items() if name not in dropped}
     report.notices += [
-        f"{report.recipe.where(*keys, name)}: dropped; {spec.use!r} has no such option"
-        for name in spec.options
-        if name in dropped
+        f"{report.recipe.where(*keys, name)}: dropped; {reason}" for name, reason in dropped.items()
     ]
     if not checked:
         return model.model_construct(**written)
     return validated(model, written, lambda *path: report.recipe.where(*keys, *path))
 
 
-def _options_class(installed: Installed) -> type[Options]:
+def _dropped(model: type[Options], spec: PartSpec) -> dict[str, str]:
+    """Return the options that were written for another part and are not for this one, and why."""
+    known = {name: v for name, v in spec.options.items() if name in model.model_fields}
+    try:
+        model.model_validate(known)
+        refused = set()
+    except ValidationError as error:
+        refused = {each["loc"][0] for each in error.errors(include_url=False) if each["loc"]}
+    reasons = {}
+    for name, value in spec.options.items():
+        if name in spec.carried and name not in known:
+            reasons[name] = f"{spec.use!r} has no such option"
+        elif name in spec.carried and name in refused:
+            reasons[name] = f"{spec.use!r} does not take {value!r}"
+    return reasons
+
+
+def options_class(installed: Installed) -> type[Options]:
+    """Return the class of a part's options.
+
+    Raises:
+        PluginError: it cannot be loaded, or is not of the class that the kind asks for.
+    """
     component = installed.component
     model = load(component.options)
     base = Options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -82,20 +83,21 @@ def run(
         lock = make_lock(plan, data, accelerator.device)
         notices = _claim(home, plan, lock, resume, locked)
     accelerator.wait_for_everyone()
-    if resume:
-        _restore(session, home)
-    emit = _emitter(home, plan, accelerator.is_main_process)
-    yield emit(_started(session, home, data, notices))
-    yield from _train(session, home, emit)
-    keep(session)
-    if accelerator.is_main_process:
-        home.write_adapter(model, plan.to_json())
-    yield _phase("scoring the test split")
-    test = split_table(session.model, data, "test", accelerator, seed)
-    yield _phase("fitting the baselines")
-    untrained = _untrained(session, data)
-    beside = _baselines(plan, session, data) if accelerator.is_main_process else {}
-    yield emit(_finished(session, test, _beside(beside, untrained), perf_counter() - begun))
+    with home.held() if accelerator.is_main_process else nullcontext():
+        if resume:
+            _restore(session, home)
+        emit = _emitter(home, plan, accelerator.is_main_process)
+        yield emit(_started(session, home, data, notices))
+        yield from _train(session, home, emit)
+        keep(session)
+        if accelerator.is_main_process:
+            home.write_adapter(model, plan.to_json())
+        yield _phase("scoring the test split")
+        test = split_table(session.model, data, "test", accelerator, seed)
+        yield _phase("fitting the baselines")
+        untrained = _untrained(session, data)
+        beside = _baselines(plan, session, data) if accelerator.is_main_process else {}
+        yield emit(_finished(session, test, _beside(beside, untrained), perf_counter() - begun))
 
 
 def describe(plan: Plan) -> dict[str, Any]:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .claim import claimed, holder
 from .errors import RunFolderError
 from .files import append, write
 from .recipe import Recipe, dump_recipe, load_recipe
@@ -37,6 +39,7 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.adapter = path / "adapter.safetensors"
         self.checkpoint = path / "checkpoint"
+        self.claim = path / ".running"
 
     def create(self, recipe: Mapping[str, Any], lock: Mapping[str, Any]) -> None:
         """Make the folder of a new run.
@@ -66,6 +69,22 @@ class RunFolder:
             else "choose another --out"
         )
         raise RunFolderError(f"{self.path}: exists and is not this run's; {advice}")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep every other process from writing to the folder while it is held.
+
+        Raises:
+            RunFolderError: another process holds it.
+        """
+        with claimed(self.claim) as free:
+            if not free:
+                raise RunFolderError(f"{self.path}: is being run by {holder(self.claim)}")
+            yield
+
+    def held_by(self) -> str | None:
+        """Return who runs it, such as ``process 7 on lab``; None where nobody does."""
+        return holder(self.claim)
 
     def read_recipe(self) -> Recipe:
         """Return the run's resolved recipe.

@@ -7,7 +7,7 @@ from typing import Any
 from .component import KINDS, load
 from .errors import PluginError
 from .options import Options
-from .recipe import EvaluateOptions, Recipe, TrainOptions
+from .recipe import EvaluateOptions, Recipe, SubsetOptions, TrainOptions
 from .registry import Installed, Registry
 
 Schema = dict[str, Any]
@@ -31,9 +31,11 @@ def recipe_schema(registry: Registry) -> Schema:
         **_own_properties(definitions),
     }
     for kind in KINDS:
+        key = _LISTED.get(kind, kind)
+        if key not in Recipe.model_fields:
+            continue  # an executor runs recipes and is no part of one
         definitions[kind] = _kind_schema(kind, registry, definitions)
         part: Schema = {"$ref": f"#/$defs/{kind}"}
-        key = _LISTED.get(kind, kind)
         properties[key] = _help(key) | ({"type": "array", "items": part} if key != kind else part)
     for key in ("router", "regularizers"):
         properties[key] = _help(key) | {"anyOf": [properties[key], {"type": "null"}]}
@@ -57,12 +59,14 @@ def _own_properties(definitions: Schema) -> Schema:
     """Return the schemas of what is no part, as the recipe itself checks it."""
     train = _model_schema(TrainOptions, "train", definitions)
     evaluate = _model_schema(EvaluateOptions, "evaluate", definitions)
+    subset = _model_schema(SubsetOptions, "subset", definitions)
     texts = {"type": "array", "items": {"type": "string"}}
     return {
         "name": _help("name") | {"type": "string"},
         "seed": _help("seed") | {"type": "integer", "minimum": 0},
         "train": train | _help("train"),
         "evaluate": evaluate | _help("evaluate"),
+        "subset": _help("subset") | {"anyOf": [subset, {"type": "null"}]},
         "requires": _help("requires") | texts,
         "observe": _help("observe") | texts,
     }

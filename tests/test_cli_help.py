@@ -35,8 +35,11 @@ PATHS = [*commands()]
 
 def test_the_commands_are_those_of_the_design() -> None:
     assert {path[0] for path in PATHS if path} == {
+        "ablate",
         "compose",
         "check",
+        "diff",
+        "runs",
         "evaluate",
         "predict",
         "plugins",
@@ -68,7 +71,7 @@ def test_the_overview_says_what_each_command_does_in_a_whole_sentence() -> None:
     lines = mtlora("--help").stdout.partition("Commands:")[2].splitlines()
 
     told = [line for line in lines if line.startswith("  ") and line.split()[0] in str(PATHS)]
-    assert len(told) == 10
+    assert len(told) == 13
     assert all(line.endswith(".") and not line.endswith("...") for line in told)
 
 

@@ -114,8 +114,8 @@ def test_steps_set_later_stand_for_epochs_written_before_and_the_other_way_round
     ("override", "reason"),
     [
         ("nonsense", "write a key, '=' and a value"),
-        ("=3", "write a key, '=' and a value"),
-        ("a..b=3", "write a key, '=' and a value"),
+        ("=3", "'' is no key; write one such as train.epochs"),
+        ("a..b=3", "'a..b' is no key; write one such as train.epochs"),
         ("a={", "not valid YAML"),
         ("regularizers.2.weight=1", "a list of 2, counted from 0; it has no '2'"),
         ("regularizers.first=1", "it has no 'first'"),

@@ -12,7 +12,21 @@ from typing import Annotated
 
 import typer
 
-from . import check, cite, compose, diagnose, evaluate, export, plugins, predict, report, schema
+from . import (
+    ablate,
+    check,
+    cite,
+    compose,
+    diagnose,
+    diff,
+    evaluate,
+    export,
+    plugins,
+    predict,
+    report,
+    runs,
+    schema,
+)
 
 app = typer.Typer(
     name="mtlora",
@@ -48,6 +62,9 @@ def _root(
 
 
 app.command()(compose.compose)
+app.command()(ablate.ablate)
+app.command()(runs.runs)
+app.command()(diff.diff)
 app.command()(check.check)
 app.command()(evaluate.evaluate)
 app.command()(predict.predict)

@@ -47,7 +47,7 @@ def results(finished: Row) -> Table:
     rows = {name: {**row, "model": row["value"]} for name, row in finished["test"].items()}
     columns = [column for column in COMPARED if any(column in row for row in rows.values())]
     headings = [COMPARED[column] for column in columns]
-    table = _table("task", "metric", numbers=(*headings, "95 % interval"))
+    table = new_table("task", "metric", numbers=(*headings, "95 % interval"))
     for name, row in rows.items():
         interval = figures.interval(row["low"], row["high"])
         table.add_row(Text(name), _metric(row), *_compared(row, columns), interval)
@@ -65,7 +65,7 @@ def answers(finished: Row) -> Table | None:
     if not rows:
         return None
     names = list(next(iter(rows.values()))["metrics"])
-    table = _table("task", numbers=[f"{name}\nbefore → after" for name in names])
+    table = new_table("task", numbers=[f"{name}\nbefore → after" for name in names])
     for name, row in rows.items():
         before, after = row["before"], row["metrics"]
         cells = [f"{figures.score(before[n])} → {figures.score(after[n])}" for n in names]
@@ -91,7 +91,7 @@ def _in_line(heading: str) -> str:
 
 def scores(evaluated: Row) -> Table:
     """Return the table of an evaluation: each task's score, interval and number of examples."""
-    table = _table("task", "metric", numbers=(evaluated["split"], "95 % interval", "examples"))
+    table = new_table("task", "metric", numbers=(evaluated["split"], "95 % interval", "examples"))
     for name, row in evaluated["tasks"].items():
         interval = figures.interval(row["low"], row["high"])
         numbers = figures.score(row["value"]), interval, f"{row['count']:,}"
@@ -162,7 +162,7 @@ def rows_kept(described: Row) -> list[Text]:
 def tasks(rows: Mapping[str, Row]) -> Table:
     """Return the tasks with the sizes of their splits and how many texts will be cut."""
     names = ("classes", "train", "validation", "test", "truncated")
-    table = _table("task", "metric", numbers=names)
+    table = new_table("task", "metric", numbers=names)
     for name, row in rows.items():
         table.add_row(Text(name), _metric(row), *(_size(row[name]) for name in names))
     return table
@@ -170,7 +170,7 @@ def tasks(rows: Mapping[str, Row]) -> Table:
 
 def predictions(rows: Sequence[Row]) -> Table:
     """Return what a model says of one text: a row for each task, the likeliest label first."""
-    table = _table("task", "answer", "prob.", "others")
+    table = new_table("task", "answer", "prob.", "others")
     for row in rows:
         if row.get("value") is not None:
             table.add_row(Text(row["task"]), Text(figures.score(row["value"]), "bold"))
@@ -187,7 +187,8 @@ def line(name: str, text: str) -> Text:
     return Text.assemble(f"{name:<{INDENT}}", text)
 
 
-def _table(*texts: str, numbers: Sequence[str] = ()) -> Table:
+def new_table(*texts: str, numbers: Sequence[str] = ()) -> Table:
+    """Return an empty table: columns of text, which fold, then of numbers."""
     table = Table(
         box=box.HORIZONTALS,
         show_edge=False,

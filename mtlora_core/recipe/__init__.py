@@ -5,6 +5,7 @@ from .dump import dump_recipe
 from .evaluate import EvaluateOptions
 from .load import load_recipe
 from .model import PartSpec, Recipe
+from .subset import SubsetOptions
 from .train import Average, LossOptions, SamplingOptions, TrainOptions
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "PartSpec",
     "Recipe",
     "SamplingOptions",
+    "SubsetOptions",
     "TrainOptions",
     "dump_recipe",
     "load_recipe",

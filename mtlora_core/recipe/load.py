@@ -16,12 +16,15 @@ from .node import Keys, Node, Places, node_of
 from .overrides import Override, read_override
 
 
-def load_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(
+    source: str | Path | Mapping[str, Any], overrides: Sequence[str | Override] = ()
+) -> Recipe:
     """Read a recipe.
 
     Args:
         source: A file, the name of a bundled recipe where no such file exists, or a mapping.
-        overrides: Changes, ``"router.groups=4"``, applied in order; values are YAML.
+        overrides: Changes, ``"router.groups=4"`` or ``"regularizers=+balance"``, applied in order;
+            values are YAML.
 
     Raises:
         RecipeError: every problem that can be known without looking a part up.
@@ -45,10 +48,10 @@ def _root(source: str | Path | Mapping[str, Any], layers: Layers) -> Node:
     return layers.file(path, str(path))
 
 
-def _changes(overrides: Sequence[str], problems: list[str]) -> Iterator[Override]:
-    for text in overrides:
+def _changes(overrides: Sequence[str | Override], problems: list[str]) -> Iterator[Override]:
+    for each in overrides:
         try:
-            yield read_override(text, Path.cwd())
+            yield read_override(each, Path.cwd()) if isinstance(each, str) else each
         except RecipeError as error:
             problems += error.problems
 

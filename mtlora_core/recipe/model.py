@@ -20,6 +20,7 @@ from pydantic import (
 from .evaluate import EvaluateOptions
 from .merge import PARTS
 from .node import Keys, Places
+from .subset import SubsetOptions
 from .train import TrainOptions
 
 
@@ -65,8 +66,12 @@ def _refuse(found: str) -> Any:
     raise ValueError(f"{found}; write a part's name, or a mapping with `use: NAME` and its options")
 
 
-def _folder_name(name: str) -> str:
-    # A run's folder is named after the recipe, which a stranger may have written.
+def folder_name(name: str) -> str:
+    """Return a recipe's name, after which a folder will be called, though a stranger wrote it.
+
+    Raises:
+        ValueError: it would be no sensible name of a folder.
+    """
     if not re.fullmatch(r"\w[\w.+ -]{0,99}", name):
         raise ValueError(
             f"should begin with a letter or digit and go on with letters, digits, spaces and "
@@ -83,7 +88,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    name: Annotated[str, AfterValidator(_folder_name)]
+    name: Annotated[str, AfterValidator(folder_name)]
     """What the recipe is called; runs are named after it."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
@@ -106,6 +111,9 @@ class Recipe(BaseModel):
 
     tasks: Part
     """The tasks, their examples and labels."""
+
+    subset: SubsetOptions | None = None
+    """Only some of the tasks; left out: all."""
 
     train: TrainOptions = TrainOptions()
     """How to train."""
@@ -145,6 +153,7 @@ class Recipe(BaseModel):
             "router": router,
             "regularizers": [spec.to_json() for spec in self.regularizers],
             "tasks": self.tasks.to_json(),
+            "subset": None if self.subset is None else self.subset.model_dump(mode="json"),
             "train": self.train.model_dump(mode="json"),
             "evaluate": self.evaluate.model_dump(mode="json"),
             "requires": list(self.requires),

@@ -6,24 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import RecipeError
+from .edits import edit_of, read_value
 from .merge import is_part, merged, normalized, updated
 from .node import Keys, Node, Position
-from .text import read_yaml
 
 
 @dataclass(frozen=True)
 class Override:
     """One change."""
 
-    text: str
-    """As it was written, without ``--set``."""
+    at: Position
+    """Where it was written."""
     keys: tuple[str, ...]
     value: Node
-
-    @property
-    def at(self) -> Position:
-        """Its place in messages."""
-        return Position(f"--set {self.text}")
 
     def apply(self, root: Node) -> Node:
         """Return the recipe with the change in it.
@@ -35,23 +30,33 @@ class Override:
 
 
 def read_override(text: str, folder: Path) -> Override:
-    """Read one ``a.b=c``; the value is YAML.
+    """Read one ``a.b=c``; the value is YAML, or an edit of a list such as ``+c``.
 
     Raises:
         RecipeError: it has another form, or its value is not YAML.
     """
     key, equals, value = text.partition("=")
-    keys = tuple(key.strip().split("."))
     at = Position(f"--set {text}")
-    if not equals or not all(keys):
+    if not equals:
         raise RecipeError(f"{at}: write a key, '=' and a value, such as --set train.epochs=1")
-    node = read_yaml(value, lambda line, column: at, folder)
-    return Override(text, keys, node or Node(None, at))
+    return Override(at, keys_of(key, at), read_value(value, at, folder))
+
+
+def keys_of(dotted: str, at: Position) -> tuple[str, ...]:
+    """Return the keys of ``router.groups``.
+
+    Raises:
+        RecipeError: one of them is empty.
+    """
+    keys = tuple(dotted.strip().split("."))
+    if not all(keys):
+        raise RecipeError(f"{at}: {dotted!r} is no key; write one such as train.epochs")
+    return keys
 
 
 def _assigned(node: Node, rest: tuple[str, ...], change: Override, keys: Keys) -> Node:
     if not rest:
-        return _replaced(node, change.value, keys)
+        return _replaced(node, change, keys)
     if rest == ("use",) and is_part(keys):
         return merged(node, Node({"use": change.value}, change.at), keys)
     if isinstance(node.value, list):
@@ -63,7 +68,13 @@ def _assigned(node: Node, rest: tuple[str, ...], change: Override, keys: Keys) -
     return updated(node, {rest[0]: entry}, keys)
 
 
-def _replaced(node: Node, value: Node, keys: Keys) -> Node:
+def _replaced(node: Node, change: Override, keys: Keys) -> Node:
+    value = change.value
+    # Only where a list stands: elsewhere a text may well begin with a sign.
+    if keys == ("regularizers",) or isinstance(node.value, list):
+        edit = edit_of(value)
+        if edit is not None:
+            return edit.apply(node, _dotted(keys), change.at)
     if is_part(keys) and isinstance(value.value, str):
         return merged(node, Node({"use": value}, value.at), keys)
     return value

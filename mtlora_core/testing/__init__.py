@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from .backbone import check_backbone
 from .component import check_component, check_plugin
+from .executor import check_executor
 from .experts import check_experts
 from .language import check_language_model
 from .penalty import check_penalty
@@ -28,6 +29,7 @@ from .transform import check_transform
 __all__ = [
     "check_backbone",
     "check_component",
+    "check_executor",
     "check_experts",
     "check_language_model",
     "check_penalty",

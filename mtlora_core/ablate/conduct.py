@@ -1,0 +1,99 @@
+"""An ablation is run from its first tuning run to its table."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+from ..component import load
+from ..execution import Executor, Processes, threads_each
+from ..recipe import PartSpec, validated
+from ..registry import Registry
+from ..resolve import options_class
+from .cells import Cell
+from .choosing import Choice, trial_of
+from .folder import AblationFolder
+from .planned import Planned
+from .results import outcome_of, results_of, save
+from .schedule import Event, Schedule
+from .study import Study
+
+
+def executor_of(
+    spec: PartSpec | None, registry: Registry, *, jobs: int, home: AblationFolder
+) -> Executor:
+    """Return what runs cells; without a part, the processes of this machine.
+
+    Raises:
+        MtloraError: the part is not installed, or its options are not right.
+    """
+    if spec is None:
+        return Processes(threads_each(jobs))
+    installed = registry.get("executor", spec.use)
+
+    def where(*keys: str | int) -> str:
+        return ".".join(map(str, ("executor", *keys)))
+
+    options = validated(options_class(installed), dict(spec.options), where)
+    build = load(installed.component.build)
+    executor: Executor = build(options, jobs=jobs, folder=home.path / "jobs")
+    return executor
+
+
+def conduct(study: Study, schedule: Schedule) -> Generator[Event, None, None]:
+    """Run an ablation; yield what happens, and at the end ``results``.
+
+    Raises:
+        MtloraError: nothing could be run; a cell that fails is an event and no error.
+    """
+    schedule.home.prepare()
+    choices: dict[str, Choice] = {}
+    if study.options.tune is not None:
+        yield from schedule.run([cell for row in study.rows for cell in _trials(study, row)])
+        for row in study.rows:
+            yield from _chosen(study, row, schedule, choices)
+    cells = {row.name: _cells(study, row, choices.get(row.name)) for row in study.rows}
+    yield from schedule.run([cell for own in cells.values() for cell in own])
+    yield report(study, schedule, cells, choices)
+
+
+def report(
+    study: Study,
+    schedule: Schedule,
+    cells: dict[str, list[Cell]],
+    choices: dict[str, Choice],
+) -> Event:
+    """Return all that was found, after it was saved."""
+    home = schedule.home
+    outcomes = [outcome_of(row, cells[row.name], choices.get(row.name), home) for row in study.rows]
+    found = results_of(study, outcomes, home, schedule.failed)
+    save(found, outcomes, home)
+    left = {cell.name for cell in schedule.left}
+    undecided = [
+        row.name for row in study.rows if any(cell.name in left for cell in _trials(study, row))
+    ]
+    more = {"left": sorted(left), "undecided": undecided}
+    return {"event": "results", "folder": str(home.path), **found, **more}
+
+
+def _trials(study: Study, row: Planned) -> list[Cell]:
+    return [cell for candidate in row.candidates for cell in study.trials(row, candidate)]
+
+
+def _chosen(
+    study: Study, row: Planned, schedule: Schedule, choices: dict[str, Choice]
+) -> Iterator[Event]:
+    """Choose for a row whose tuning runs have all ended; one that failed is not chosen."""
+    cells = _trials(study, row)
+    ended = {*schedule.finished, *schedule.failed}
+    if not all(cell.name in ended for cell in cells):
+        return
+    trials = [trial_of(each, study.trials(row, each), schedule.home) for each in row.candidates]
+    choice = choices[row.name] = Choice(row.name, trials)
+    yield {"event": "chosen", "row": row.name, **choice.to_json()}
+
+
+def _cells(study: Study, row: Planned, choice: Choice | None) -> list[Cell]:
+    if study.options.tune is None:
+        return study.cells(row, row.plan)
+    best = choice.best if choice else None
+    return study.cells(row, best.candidate.plan) if best else []

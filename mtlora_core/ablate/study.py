@@ -1,0 +1,211 @@
+"""An ablation that can be run: its rows resolved, those that cannot work told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from itertools import product
+from pathlib import Path
+from typing import TypeVar
+
+from ..errors import MtloraError, RecipeError
+from ..recipe import PartSpec
+from ..recipe.node import Node, Position
+from ..registry import Registry
+from ..resolve import Plan
+from .cells import Cell, with_seed
+from .comparable import warnings_of
+from .definition import AblationOptions, checked, read_definition
+from .flags import Flags
+from .matching import matched
+from .planned import Candidate, Planned, Skipped
+from .rows import Row, rows_of
+from .settings import Setting, setting
+
+R = TypeVar("R", Row, Planned)
+
+CLOSE = 0.05
+"""How far from the baseline's count a matched row may be before that is worth a warning."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is to be run, and compared."""
+
+    name: str
+    rows: tuple[Planned, ...]
+    seeds: tuple[int, ...]
+    baseline: str
+    options: AblationOptions
+    skipped: tuple[Skipped, ...] = ()
+    """Rows that cannot work, and why."""
+
+    @property
+    def executor(self) -> PartSpec | None:
+        """Where cells run; None: in processes of this machine."""
+        return self.options.executor
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why rows are not comparable, as far as their recipes say."""
+        plans = {row.name: row.plan for row in self.rows}
+        unlike = warnings_of(plans, self.baseline, self.options.match)
+        return [*unlike, *map(_unmatched, filter(_is_off, self.rows))]
+
+    @property
+    def notices(self) -> list[str]:
+        """What resolving the rows noticed, such as options that a swap dropped."""
+        rows: dict[str, list[str]] = {}
+        for row in self.rows:
+            for notice in row.plan.notices:
+                rows.setdefault(notice, []).append(row.name)
+        return [f"{notice} ({_counted(names)})" for notice, names in rows.items()]
+
+    def trials(self, row: Planned, candidate: Candidate) -> list[Cell]:
+        """Return a candidate's tuning runs."""
+        seeds = self.options.tune.seeds if self.options.tune else ()
+        return [Cell(row.name, with_seed(candidate.trial, seed), tuning=True) for seed in seeds]
+
+    def cells(self, row: Planned, plan: Plan) -> list[Cell]:
+        """Return the runs of a row that are reported."""
+        return [Cell(row.name, with_seed(plan, seed)) for seed in self.seeds]
+
+
+def read_study(
+    path: Path, flags: Flags, registry: Registry, *, skip_invalid: bool = False
+) -> Study:
+    """Read an ablation, or a recipe with flags, and resolve all its rows.
+
+    Args:
+        path: The file of an ablation or of a recipe, or a bundled recipe's name.
+        flags: What the command line adds.
+        registry: The parts.
+        skip_invalid: Leave out rows that cannot work, rather than refuse.
+
+    Raises:
+        MtloraError: the ablation cannot be run as written, with every problem of this stage.
+    """
+    definition, called = read_definition(path)
+    root = flags.written_into(definition)
+    options = checked(root)
+    sieve = _Sieve(skip_invalid)
+    rows = rows_of(options, root, registry)
+    planned = sieve.kept(rows, lambda row: Planned(row, row.plan(registry)))
+    baseline = _baseline(options, planned, root)
+    if (what := options.match) is not None:
+        planned = sieve.kept(planned, lambda row: matched(row, baseline, what, registry))
+    tuning = _tuned(root)
+    planned = sieve.kept(planned, lambda row: _with_candidates(row, tuning, options, registry))
+    name = options.name or called or _name(rows[0], root)
+    seeds = _seeds(options, baseline.plan)
+    return Study(name, tuple(planned), seeds, baseline.name, options, tuple(sieve.skipped))
+
+
+class _Sieve:
+    """Keeps rows that work; those that do not are told all at once, or left out."""
+
+    def __init__(self, skip: bool) -> None:
+        self.skipped: list[Skipped] = []
+        self._skip = skip
+
+    def kept(self, rows: Sequence[R], made: Callable[[R], Planned]) -> list[Planned]:
+        """Return what is made of the rows that work."""
+        found: list[Planned] = []
+        fresh: list[Skipped] = []
+        for row in rows:
+            try:
+                found.append(made(row))
+            except MtloraError as error:
+                fresh.append((row.name, error.problems))
+        self.skipped += fresh
+        if fresh and not (self._skip and found):
+            raise RecipeError(_told(fresh))
+        return found
+
+
+def _is_off(row: Planned) -> bool:
+    return row.match is not None and abs(row.match.reached / row.match.target - 1) > CLOSE
+
+
+def _unmatched(row: Planned) -> str:
+    match = row.match
+    assert match is not None, "only rows that are off are told"
+    return (
+        f"not comparable in {match.what}: {row.name!r} comes no nearer to the baseline's "
+        f"{match.target:,} than {match.reached:,}"
+    )
+
+
+def _counted(names: Sequence[str]) -> str:
+    return f"row {names[0]!r}" if len(names) == 1 else f"{len(names)} rows"
+
+
+def _told(rows: Sequence[Skipped]) -> list[str]:
+    lines = [f"row {name!r}: {line}" for name, reasons in rows for line in reasons]
+    return [*lines, "leave out rows that cannot work by --skip-invalid"]
+
+
+def _baseline(options: AblationOptions, planned: Sequence[Planned], root: Node) -> Planned:
+    if options.baseline is None:
+        return planned[0]
+    by_name = {row.name: row for row in planned}
+    if options.baseline not in by_name:
+        close = get_close_matches(options.baseline, by_name, n=1)
+        advice = f"did you mean {close[0]!r}?" if close else f"rows: {', '.join(by_name)}"
+        at = (root.entries or {})["baseline"].at
+        raise RecipeError(f"{at}: baseline: no row {options.baseline!r} can be run; {advice}")
+    return by_name[options.baseline]
+
+
+def _seeds(options: AblationOptions, baseline: Plan) -> tuple[int, ...]:
+    """Return the seeds of every row; a number of them counts from 0."""
+    seeds = options.seeds
+    if seeds is None:
+        seeds = (baseline.recipe.seed,)
+    elif isinstance(seeds, int):
+        seeds = tuple(range(seeds))
+    seeds = tuple(dict.fromkeys(seeds))
+    both = set(seeds) & set(options.tune.seeds if options.tune else ())
+    if both:
+        raise RecipeError(
+            f"tune.seeds: {sorted(both)} are reported too; a choice made on the runs that it is "
+            "reported on flatters it"
+        )
+    return seeds
+
+
+def _name(row: Row, root: Node) -> str:
+    """Return what an ablation of a recipe is called: the recipe, and the keys that vary."""
+    entries = root.entries or {}
+    keys = [*((entries["swap"].entries or {}) if "swap" in entries else ())]
+    keys += ["tasks"] * ("tasks" in entries)
+    return "-".join([row.recipe().name, *(["+".join(keys)] if keys else [])])
+
+
+def _tuned(root: Node) -> list[tuple[Setting, ...]]:
+    """Return every combination of what is tuned."""
+    tune = (root.entries or {}).get("tune")
+    entries = (tune.entries if tune else None) or {}
+    own = {key: node for key, node in entries.items() if key not in ("seeds", "steps")}
+    values = [[setting(key, value) for value in node.value] for key, node in own.items()]
+    return list(product(*values)) if values else []
+
+
+def _with_candidates(
+    row: Planned,
+    choices: Sequence[tuple[Setting, ...]],
+    options: AblationOptions,
+    registry: Registry,
+) -> Planned:
+    steps = options.tune.steps if options.tune else None
+    shorter = [] if steps is None else [setting("train.steps", Node(steps, Position("tune.steps")))]
+    found = []
+    for choice in choices:
+        solved = row.match and row.match.key
+        if solved in {each.key for each in choice}:
+            raise RecipeError(f"tune: {solved} is what match: {options.match} solves for")
+        plan = row.row.plan(registry, choice)
+        trial = row.row.plan(registry, [*choice, *shorter]) if shorter else plan
+        found.append(Candidate(choice, plan, trial))
+    return replace(row, candidates=tuple(found))

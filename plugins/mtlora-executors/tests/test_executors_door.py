@@ -1,0 +1,117 @@
+"""The door of the package, and the executors behind it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mtlora_executors
+from mtlora_core.errors import MtloraError
+from mtlora_core.execution import Job, Processes
+from mtlora_core.testing import check_executor, check_plugin, described
+from mtlora_executors.local import build_local
+from mtlora_executors.options import LocalOptions, SubmititOptions
+from mtlora_executors.submitit import build_submitit
+
+
+def test_the_package_keeps_the_contract_of_a_plugin() -> None:
+    check_plugin(mtlora_executors)
+
+
+def test_local_keeps_the_contract_of_an_executor(tmp_path: Path) -> None:
+    check_executor(described(mtlora_executors, "executor", "local"), {}, tmp_path)
+
+
+def test_submitit_keeps_the_contract_of_an_executor(tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+
+    check_executor(
+        described(mtlora_executors, "executor", "submitit"), {"cluster": "local"}, tmp_path
+    )
+
+
+def local(jobs: int, folder: Path, **options: Any) -> int | None:
+    executor = build_local(LocalOptions(**options), jobs=jobs, folder=folder)
+    assert isinstance(executor, Processes)
+    return executor.threads
+
+
+def test_processes_share_the_cores_unless_the_options_or_the_environment_decide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)), raising=False)
+
+    assert [local(jobs, tmp_path) for jobs in (1, 3, 16)] == [8, 2, 1]
+    assert local(3, tmp_path, threads=5) == 5
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert local(3, tmp_path) is None
+    assert local(3, tmp_path, threads=5) == 5
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a Slurm on the path that takes every job and runs none; return where scripts go."""
+    pytest.importorskip("submitit")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, text in (("srun", ""), ("sbatch", "echo Submitted batch job 12")):
+        (programs / name).write_text(f"#!/bin/sh\n{text}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/bin:/usr/bin")
+    return tmp_path / "jobs"
+
+
+def script(folder: Path, **options: Any) -> str:
+    """Return the script of a job that was queued with options."""
+    executor = build_submitit(SubmititOptions(**options), jobs=1, folder=folder)
+    executor.start(Job("my-cell", ["true"], folder / "log"))
+    return (folder / "12_submission.sh").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"minutes": 90}, "#SBATCH --time=90"),
+        ({"cpus": 6}, "#SBATCH --cpus-per-task=6"),
+        ({"gpus": 2}, "#SBATCH --gpus-per-node=2"),
+        ({"memory": 24}, "#SBATCH --mem=24GB"),
+        ({"partition": "long"}, "#SBATCH --partition=long"),
+        ({"account": "vision"}, "#SBATCH --account=vision"),
+        ({"qos": "high"}, "#SBATCH --qos=high"),
+        ({"constraint": "a100"}, "#SBATCH --constraint=a100"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_each_option_asks_slurm_for_something(
+    slurm: Path, options: dict[str, Any], line: str
+) -> None:
+    assert line in script(slurm, **options).splitlines()
+    assert line not in script(slurm).splitlines()
+
+
+def test_a_job_bears_the_name_of_its_cell(slurm: Path) -> None:
+    assert "#SBATCH --job-name=my-cell" in script(slurm)
+
+
+def test_without_a_cluster_the_error_says_what_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(MtloraError, match="cluster: local"):
+        build_submitit(SubmititOptions(), jobs=1, folder=tmp_path / "jobs")
+
+
+def test_without_the_extra_the_error_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(import_module("sys").modules, "submitit", None)
+
+    with pytest.raises(MtloraError, match=r"pip install 'mtlora-executors\[submitit\]'"):
+        build_submitit(SubmititOptions(), jobs=1, folder=tmp_path)

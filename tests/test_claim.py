@@ -1,0 +1,74 @@
+"""Claims: one process at a time, and none that outlives its process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ablations import begin
+
+from mtlora_core.claim import claimed, holder
+from mtlora_core.errors import RunFolderError
+from mtlora_core.runfolder import RunFolder
+
+HOLD = (
+    "import sys, time; from pathlib import Path; from mtlora_core.claim import claimed\n"
+    "with claimed(Path(sys.argv[1])) as free: print(free, flush=True); time.sleep(600)"
+)
+
+
+def test_a_claim_is_exclusive_while_it_lasts_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "claim"
+
+    with claimed(path) as first, claimed(path) as second:
+        assert (first, second) == (True, False)
+        assert holder(path) is not None
+
+    assert not path.exists()
+    assert holder(path) is None
+    with claimed(path) as again:
+        assert again
+
+
+def test_a_kill_leaves_a_file_behind_that_claims_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "claim"
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"True\n"
+
+        assert holder(path) == f"process {other.pid} on {os.uname().nodename}"
+        with claimed(path) as free:
+            assert not free
+        other.kill()
+        other.wait()
+
+    assert path.exists()
+    assert holder(path) is None
+    with claimed(path) as free:
+        assert free
+        assert holder(path) == f"process {os.getpid()} on {os.uname().nodename}"
+
+
+def test_looking_who_holds_a_claim_takes_it_from_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "claim"
+    path.write_text("process 1 on a machine of long ago")
+
+    assert holder(path) is None
+    assert path.exists()
+    assert holder(tmp_path / "none") is None
+
+
+def test_a_run_folder_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
+    home = RunFolder(tmp_path / "run")
+    begin(home)
+
+    with home.held():
+        assert home.held_by() is not None
+        with pytest.raises(RunFolderError, match=r"run: is being run by process \d+ on "):
+            home.held().__enter__()
+
+    assert home.held_by() is None
+    assert not home.claim.exists()
