@@ -17,12 +17,12 @@ from typing import Any
 
 from ..files import write
 from ..history import History, history_of
+from ..statistics import Summary, paired, summary
 from .cells import Cell
 from .choosing import Choice
 from .folder import AblationFolder
 from .measured import warnings_of
 from .planned import Planned
-from .statistics import Summary, paired, summary
 from .study import Study
 
 FORMAT = 1

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
+from ..statistics import Summary, paired, summary
 from . import words
 from .recipes import differing, phrase
-from .statistics import Summary, paired, summary
 from .study import Curve, Row, Run, Study
 from .table import Cells, Column, Table
 

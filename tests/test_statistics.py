@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mtlora_core.ablate.statistics import paired, summary
+from mtlora_core.statistics import paired, summary
 
 scores = st.floats(0, 1, allow_nan=False).map(lambda value: round(value, 6))
 
