@@ -177,6 +177,16 @@ def test_an_npz_without_splits_is_cut_as_other_files_are(tmp_path: Path) -> None
     assert sorted(brightness(everything)) == list(range(12))
 
 
+def test_no_row_of_an_npz_without_splits_is_in_two(tmp_path: Path) -> None:
+    arrays(tmp_path / "a.npz", split=None)
+
+    data = build_one(tmp_path, train="a.npz")
+
+    assert [len(examples) for _, examples in data.splits()] == [10, 1, 1]
+    everything = [example for _, examples in data.splits() for example in examples]
+    assert sorted(brightness(everything)) == list(range(12))
+
+
 def test_a_share_that_is_written_is_cut_from_an_npzs_own_training_rows(tmp_path: Path) -> None:
     arrays(tmp_path / "a.npz")
 

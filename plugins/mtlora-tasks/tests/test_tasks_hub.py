@@ -123,6 +123,14 @@ def test_a_split_to_choose_by_has_one_of_its_usual_names(
     assert [len(rows) for _, rows in data.splits()] == [20, 8, 4]
 
 
+def test_of_two_splits_with_a_usual_name_the_more_usual_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    served(monkeypatch, org_data={"train": table(20), "dev": table(8), "validation": table(4)})
+
+    assert len(build_one(path="org/data").validation) == 4
+
+
 def test_splits_may_be_named_joined_and_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     splits = {"train": table(20), "unlabelled": table(4), "extra": table(12), "test": table(4)}
     served(monkeypatch, org_data=splits)
