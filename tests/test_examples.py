@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 from recipes import ROOT, text_recipes, whole_recipes
 
+from mtlora_core.ablate import Flags, Study, read_study
 from mtlora_core.recipe import Recipe, load_recipe
+from mtlora_core.registry import Registry
+from mtlora_core.resolve import Plan, resolve
 
 QUICKSTART = "quickstart.yaml"
 """Spelt out line by line for newcomers; mtlora.yaml is the same method."""
 
 METHODS = [path for path in text_recipes() if path.name != QUICKSTART]
+ABLATIONS = sorted((ROOT / "examples" / "ablations").glob("*.yaml"))
 each_method = pytest.mark.parametrize("path", METHODS, ids=lambda path: path.stem)
 
 
@@ -97,3 +101,65 @@ def test_every_method_is_run_on_the_benchmark_as_it_stands(path: Path) -> None:
     assert run.name == f"textbench-{path.stem}"
     assert method(run) == method(load_recipe(path))
     assert run.tasks.use == "files"
+
+
+# Ablations.
+
+
+def study(name: str) -> Study:
+    path = ROOT / "examples" / "ablations" / f"{name}.yaml"
+    return read_study(path, Flags(), Registry.discover())
+
+
+def as_parts(plan: Plan) -> object:
+    """Return a plan's parts; in which order penalties are added up does not matter."""
+    *others, penalties = plan.placement, plan.experts, plan.router, plan.regularizers
+    return others, sorted(penalties, key=lambda bound: bound.component.name)
+
+
+def test_the_ablation_of_the_designs_has_the_recipes_of_its_rows() -> None:
+    recipes = [
+        "hydralora",
+        "mtlora-block",
+        "mtlora-block-spectral",
+        "mtlora-block-routing",
+        "mtlora",
+    ]
+
+    rows = {row.name: as_parts(row.plan) for row in study("designs").rows}
+
+    assert [*rows.values()] == [
+        as_parts(resolve(load_recipe(ROOT / "examples" / f"{name}.yaml"), Registry.discover()))
+        for name in recipes
+    ]
+
+
+def test_the_ablation_of_the_methods_has_them_all_and_each_as_it_stands() -> None:
+    rows = study("methods").rows
+
+    sources = {Path(row.row.source).stem for row in rows}
+    ablated = {name for name in (path.stem for path in METHODS) if name.startswith("mtlora-")}
+    assert sources == {path.stem for path in METHODS} - ablated
+    assert all(row.row.own == () for row in rows)
+
+
+def test_the_ablations_of_granularity_and_placement_change_one_part_each() -> None:
+    granularity = [row.plan.router for row in study("granularity").rows]
+    placement = [row.plan.placement for row in study("placement").rows]
+
+    groups = [bound.options.model_dump().get("groups", 1) for bound in granularity if bound]
+    assert groups == [1, 2, 8, 16, 32]
+    assert len({bound.options for bound in placement}) == 4
+    for name, key in (("granularity", "router"), ("placement", "placement")):
+        assert all(set(row.row.changes) <= {key} for row in study(name).rows)
+
+
+@pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.stem)
+def test_an_ablation_opens_with_what_it_is_and_its_paper_and_can_be_run(path: Path) -> None:
+    lines = path.read_text("utf-8").splitlines()
+    found = study(path.stem)
+
+    assert "arXiv 2603.01526" in lines[0] + lines[1]
+    assert found.name == path.stem
+    assert found.seeds == (0, 1, 2)
+    assert found.warnings == []

@@ -51,6 +51,67 @@ def test_an_item_of_a_list_is_set_by_its_number() -> None:
     assert parts["regularizers.1"].use == "apart"
 
 
+def penalties(override: str, **changes: Any) -> tuple[PartSpec, ...]:
+    """Return the regularizers of a recipe, after an override."""
+    return load_recipe(recipe_with(**changes), [override]).regularizers
+
+
+@pytest.mark.parametrize(
+    ("edit", "uses"),
+    [
+        ("+third", ["apart", "even", "third"]),
+        ("+{use: third, weight: 2}", ["apart", "even", "third"]),
+        ("-apart", ["even"]),
+        ("-even", ["apart"]),
+        ("[third]", ["third"]),
+    ],
+)
+def test_a_list_of_parts_can_be_edited(edit: str, uses: list[str]) -> None:
+    parts = penalties(f"regularizers={edit}")
+
+    assert [part.use for part in parts] == uses
+    assert ({"weight": 2} in [part.options for part in parts]) == ("weight" in edit)
+
+
+def test_an_entry_is_found_by_its_bare_name_and_by_its_package() -> None:
+    three = [{"use": "a/same"}, {"use": "b/same"}, "b/other"]
+
+    bare = penalties("regularizers=-same", regularizers=three)
+    full = penalties("regularizers=-b/same", regularizers=three)
+
+    assert [part.use for part in bare] == ["b/other"]
+    assert [part.use for part in full] == ["a/same", "b/other"]
+
+
+def test_any_list_can_be_edited_and_only_a_list() -> None:
+    tasks = {"use": "data", "columns": ["a", "b"], "root": "x"}
+
+    found = changed("tasks.columns=+c", "tasks.columns=-a", "tasks.root=+y", tasks=tasks)["tasks"]
+
+    assert found.options == {"columns": ["b", "c"], "root": "+y"}
+
+
+def test_an_edit_of_nothing_begins_a_list_and_a_number_is_no_edit() -> None:
+    tasks = {"use": "data", "columns": [1]}
+
+    assert [part.use for part in penalties("regularizers=+even", regularizers=None)] == ["even"]
+    assert changed("tasks.columns=-1", tasks=tasks)["tasks"].options == {"columns": -1}
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        ("+apart", "regularizers has 'apart' already"),
+        ("-third", "regularizers has no 'third'; it has apart, even"),
+        ("+{use: third", "not valid YAML"),
+    ],
+)
+def test_an_edit_that_cannot_be_made_says_why(edit: str, reason: str) -> None:
+    (found,) = problems(f"regularizers={edit}")
+
+    assert found.startswith(f"--set regularizers={edit}: {reason}")
+
+
 @pytest.mark.parametrize("override", ["router.use=each", "router=each"])
 def test_another_use_carries_the_options_of_the_one_before(override: str) -> None:
     router = changed(override)["router"]

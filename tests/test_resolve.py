@@ -192,6 +192,20 @@ def test_options_that_the_new_part_lacks_are_dropped_with_a_notice(tmp_path: Pat
     assert plan.notices == (f"{path}:8:3: experts.count: dropped; 'one' has no such option",)
 
 
+def test_values_that_the_new_part_does_not_take_are_dropped_with_a_notice(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(dump_recipe(recipe_with(experts={"use": "many", "count": 3, "rank": 0})))
+
+    plan = resolve(
+        load_recipe(path, ["experts=one", "router=null", "regularizers=[]"]), registry_of()
+    )
+
+    assert plan.experts.options == OneOptions()
+    assert f"{path}:9:3: experts.rank: dropped; 'one' does not take 0" in plan.notices
+    with pytest.raises(RecipeError, match=r"experts\.rank: should be greater than 0, not 0"):
+        resolve(load_recipe(path, ["router=null", "regularizers=[]"]), registry_of())
+
+
 def test_options_that_are_written_for_the_new_part_are_never_dropped() -> None:
     assert failure("router={use: each, groups: 2}").problems == (
         "--set router={use: each, groups: 2}: router.groups: no such key; there are none here",

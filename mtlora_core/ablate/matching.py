@@ -6,7 +6,7 @@ an epoch's steps on the tasks' sizes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -27,51 +27,84 @@ LARGEST = 1 << 16
 """The highest rank that is tried; far above any model's width."""
 
 
-def matched(row: Planned, baseline: Planned, what: Matched, registry: Registry) -> Planned:
-    """Return a row that has as many steps, or adapter parameters, as the baseline.
+class Matcher:
+    """Gives rows as many steps, or adapter parameters, as the baseline has.
 
-    Raises:
-        MtloraError: nothing in it can be solved for, or the tasks cannot be read.
+    Args:
+        baseline: The row that others are compared with.
+        what: What they are given as much of.
+        registry: The parts.
     """
-    if row is baseline:
-        return row
-    if what == "steps":
-        return _with_steps(row, steps_of(baseline.plan), registry)
-    return _with_rank(row, baseline.plan, registry)
 
+    def __init__(self, baseline: Planned, what: Matched, registry: Registry) -> None:
+        self._baseline = baseline
+        self._what = what
+        self._registry = registry
+        self._tasks: dict[str, Mapping[str, int]] = {}
 
-def steps_of(plan: Plan) -> int:
-    """Return how many optimizer steps a plan takes."""
-    options = plan.recipe.train
-    if options.steps is not None:
-        return options.steps
-    from ..compose import load_tasks
-    from ..train.session import total_steps
+    def matched(self, row: Planned) -> Planned:
+        """Return the row with what was solved for.
 
-    return total_steps(options, [len(each.train) for each in load_tasks(plan)])
+        Raises:
+            MtloraError: nothing in it can be solved for, or the tasks cannot be read.
+        """
+        if row is self._baseline:
+            return row
+        return self._with_steps(row) if self._what == "steps" else self._with_rank(row)
 
+    def _with_steps(self, row: Planned) -> Planned:
+        steps = self._steps(self._baseline.plan)
+        if self._steps(row.plan) == steps:
+            return row
+        before = row.plan.recipe.train.steps
+        found = Match("steps", "train.steps", before, steps, steps, steps)
+        return self._solved(row, found)
 
-def _with_steps(row: Planned, steps: int, registry: Registry) -> Planned:
-    before = row.plan.recipe.train.steps
-    if before == steps:
-        return row
-    found = Match("steps", "train.steps", before, steps, steps, steps)
-    return _solved(row, _set("train.steps", steps), found, registry)
+    def _with_rank(self, row: Planned) -> Planned:
+        experts = row.plan.experts
+        option = _solvable(row.plan)
+        key, before = f"experts.{option}", int(getattr(experts.options, option))
+        if key in row.row.changes:
+            raise CompositionError(f"sets {key}, which match: parameters solves for; leave out one")
+        target = self._parameters(self._baseline.plan)
+        after = nearest(partial(self._count, row, key), before, target)
+        reached = self._count(row, key, after)
+        assert reached is not None, "nearest returns what it could count"
+        return self._solved(row, Match("adapter parameters", key, before, after, reached, target))
 
+    def _solved(self, row: Planned, match: Match) -> Planned:
+        if match.before == match.after:
+            return replace(row, match=match)
+        own = (*row.row.own, _set(match.key, match.after))
+        solved = replace(row.row, own=own)
+        return replace(row, row=solved, plan=solved.plan(self._registry), match=match)
 
-def _with_rank(row: Planned, baseline: Plan, registry: Registry) -> Planned:
-    experts = row.plan.experts
-    option = _solvable(row.plan)
-    key, before = f"experts.{option}", int(getattr(experts.options, option))
-    if key in row.row.changes:
-        raise CompositionError(f"sets {key}, which match: parameters solves for; leave out one")
-    count = partial(_count, row, _names(row.plan), key, registry)
-    target = _parameters(baseline, _names(baseline))
-    after = nearest(count, before, target)
-    reached = count(after)
-    assert reached is not None, "nearest returns what it could count"
-    found = Match("adapter parameters", key, before, after, reached, target)
-    return _solved(row, _set(key, after), found, registry)
+    def _count(self, row: Planned, key: str, value: int) -> int | None:
+        """Return the row's adapter parameters with another rank, None where it cannot have it."""
+        try:
+            return self._parameters(row.row.plan(self._registry, [_set(key, value)]))
+        except MtloraError:
+            return None
+
+    def _parameters(self, plan: Plan) -> int:
+        from ..compose import adapter_parameters
+
+        return adapter_parameters(plan, [*self._sizes(plan)])
+
+    def _steps(self, plan: Plan) -> int:
+        from ..train.session import total_steps
+
+        return total_steps(plan.recipe.train, [*self._sizes(plan).values()])
+
+    def _sizes(self, plan: Plan) -> Mapping[str, int]:
+        """Return the training examples of each task; rows of the same tasks read them once."""
+        from ..compose import load_tasks
+
+        recipe = plan.recipe
+        key = f"{recipe.tasks.to_json()} {recipe.subset} {recipe.seed}"
+        if key not in self._tasks:
+            self._tasks[key] = {each.task.name: len(each.train) for each in load_tasks(plan)}
+        return self._tasks[key]
 
 
 def _solvable(plan: Plan) -> str:
@@ -83,28 +116,6 @@ def _solvable(plan: Plan) -> str:
         return "count"
     name = plan.experts.component.name
     raise CompositionError(f"experts {name!r} have neither rank nor count to match parameters by")
-
-
-def _count(
-    row: Planned, tasks: Sequence[str], key: str, registry: Registry, value: int
-) -> int | None:
-    """Return the row's adapter parameters with another rank, None where it cannot have that."""
-    try:
-        return _parameters(row.row.plan(registry, [_set(key, value)]), tasks)
-    except MtloraError:
-        return None
-
-
-def _parameters(plan: Plan, tasks: Sequence[str]) -> int:
-    from ..compose import adapter_parameters
-
-    return adapter_parameters(plan, tasks)
-
-
-def _names(plan: Plan) -> list[str]:
-    from ..compose import load_tasks
-
-    return [each.task.name for each in load_tasks(plan)]
 
 
 def nearest(count: Callable[[int], int | None], start: int, target: int) -> int:
@@ -128,13 +139,6 @@ def nearest(count: Callable[[int], int | None], start: int, target: int) -> int:
     ends = [step for step in (low, high) if at(step) is not None]
     best = min(ends, key=lambda step: abs((at(step) or 0) - target))
     return offset + best * unit
-
-
-def _solved(row: Planned, found: Setting, match: Match, registry: Registry) -> Planned:
-    if match.before == match.after:
-        return replace(row, match=match)
-    solved = replace(row.row, own=(*row.row.own, found))
-    return replace(row, row=solved, plan=solved.plan(registry), match=match)
 
 
 def _set(key: str, value: int) -> Setting:

@@ -18,7 +18,7 @@ from .cells import Cell, with_seed
 from .comparable import warnings_of
 from .definition import AblationOptions, checked, read_definition
 from .flags import Flags
-from .matching import matched
+from .matching import Matcher
 from .planned import Candidate, Planned, Skipped
 from .rows import Row, rows_of
 from .settings import Setting, setting
@@ -93,8 +93,8 @@ def read_study(
     rows = rows_of(options, root, registry)
     planned = sieve.kept(rows, lambda row: Planned(row, row.plan(registry)))
     baseline = _baseline(options, planned, root)
-    if (what := options.match) is not None:
-        planned = sieve.kept(planned, lambda row: matched(row, baseline, what, registry))
+    if options.match is not None:
+        planned = sieve.kept(planned, Matcher(baseline, options.match, registry).matched)
     tuning = _tuned(root)
     planned = sieve.kept(planned, lambda row: _with_candidates(row, tuning, options, registry))
     name = options.name or called or _name(rows[0], root)
