@@ -1,7 +1,8 @@
 """What gradient surgery costs: ``python benchmarks/gradient_surgery.py [--tasks 4 8 16 25] …``.
 
 Optimizer steps on MiniLM with ``orthogonal-gradient``, against the same batch trained jointly, and
-against the same transform fed by a backward pass for each task. All contenders run in one process,
+against the same transform fed by a backward pass for each task; with ``--measuring``, joint steps
+that measure conflicts against joint steps that do not. All contenders run in one process,
 round by round in turn, on copies of one model. A line of JSON each: the median ratio over rounds
 of ours to the opponent's time, with the 95 % interval of that median.
 """
@@ -22,7 +23,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from mtlora_core.compose import compose
 from mtlora_core.interfaces import TaskGradients
-from mtlora_core.recipe import load_recipe
+from mtlora_core.recipe import ConflictOptions, MeasureOptions, load_recipe
 from mtlora_core.registry import Registry
 from mtlora_core.resolve import resolve
 from mtlora_core.tasks import Example, Task, TaskData
@@ -79,7 +80,13 @@ def counts_of(tasks: int, examples: int, equal: bool) -> list[int]:
     return [int(count) + 1 for count in more]
 
 
-def session_of(method: str, tasks: int, options: argparse.Namespace, *regularizers: Any) -> Session:
+def session_of(
+    method: str,
+    tasks: int,
+    options: argparse.Namespace,
+    *regularizers: Any,
+    measure: MeasureOptions | None = None,
+) -> Session:
     """Return a session over texts of equal length, whose B is not 0."""
     text = " ".join(["word"] * (options.tokens - 2))
     rows = [Example(text, i % 2) for i in range(64)]
@@ -93,7 +100,8 @@ def session_of(method: str, tasks: int, options: argparse.Namespace, *regularize
             if method.endswith("-generic"):
                 adapter.experts.segmented = False  # type: ignore[misc]  # of this one only
     accelerator = make_accelerator("fp32", options.device)
-    return start(model, data, plan.recipe.train, seed=0, accelerator=accelerator)
+    train = plan.recipe.train
+    return start(model, data, train, seed=0, accelerator=accelerator, measure=measure)
 
 
 def fix_batch(session: Session, counts: Sequence[int]) -> None:
@@ -155,7 +163,11 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
 def compare(method: str, tasks: int, equal: bool, options: argparse.Namespace) -> None:
     """Time the contenders in turn, and print a line for each opponent."""
     counts = counts_of(tasks, options.examples, equal)
-    ours = session_of(method, tasks, options, {"use": "orthogonal-gradient"})
+    if options.measuring:
+        every_step = MeasureOptions(conflicts=ConflictOptions(every=1))
+        ours = session_of(method, tasks, options, measure=every_step)
+    else:
+        ours = session_of(method, tasks, options, {"use": "orthogonal-gradient"})
     steps: dict[str, Callable[[], object]] = {"ours": partial(take_step, ours)}
     joint = session_of(method, tasks, options)
     steps["joint training"] = partial(take_step, joint)
@@ -182,7 +194,8 @@ def compare(method: str, tasks: int, equal: bool, options: argparse.Namespace) -
     }
     for opponent in [name for name in steps if name != "ours"]:
         numbers = ratio(times["ours"], times[opponent])
-        line = {"name": "gradient-surgery", **numbers, "opponent": opponent, "shape": shape}
+        name = "conflict-measurement" if options.measuring else "gradient-surgery"
+        line = {"name": name, **numbers, "opponent": opponent, "shape": shape}
         print(json.dumps(line), flush=True)
 
 
@@ -196,6 +209,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=64, help="of an example")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--separate", action="store_true", help="also a backward pass a task")
+    parser.add_argument("--measuring", action="store_true", help="conflicts, without a transform")
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
         "--clock",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .component import Component
     from .compose import attach, compose, load_tasks
+    from .conflicts import conflict_rates
     from .errors import (
         CompositionError,
         DataError,
@@ -47,6 +48,7 @@ _HOMES = {
     "TrainingError": "errors",
     "attach": "compose",
     "compose": "compose",
+    "conflict_rates": "conflicts",
     "evaluate": "load",
     "fit": "train",
     "hookimpl": "hookspecs",
@@ -72,6 +74,7 @@ __all__ = [
     "TrainingError",
     "attach",
     "compose",
+    "conflict_rates",
     "evaluate",
     "fit",
     "hookimpl",

@@ -208,9 +208,14 @@ class TaskGradients:
     """The same for all groups and processes, another every step: seed generators with this."""
 
     @cached_property
+    def products(self) -> Sequence[Tensor]:
+        """The products of every two rows of each parameter: for n in a group ``[n, T, T]``."""
+        return [torch.stack([g @ g.T for g in group]) for group in self.groups]
+
+    @cached_property
     def gramians(self) -> Tensor:
         """The products of every two rows of each group, as ``[M, T, T]``."""
-        return torch.stack([torch.stack([g @ g.T for g in group]).sum(0) for group in self.groups])
+        return torch.stack([own.sum(0) for own in self.products])
 
     def matrices(self) -> list[Tensor]:
         """Return each group's rows as ``[T, P]``."""

@@ -54,17 +54,21 @@ class Plan:
     def rows_kept(self) -> tuple[str, ...]:
         """Return why a step keeps the gradients of all tasks; nothing where it need not.
 
-        Then they take a number for each present task and shared parameter. A run on several
-        processes keeps them whatever its plan.
+        Then they take a number for each present task and shared parameter; a recipe that only
+        measures has them in the steps that do. A run on several processes keeps them whatever
+        its plan.
         """
-        if self.transform is None:
+        options = self.transform.options if self.transform else None
+        if options is None and self.recipe.measure.conflicts is None:
             return ()
-        assert isinstance(self.transform.options, TransformOptions)
         accumulate = self.recipe.train.accumulate
         return tuple(
             reason
             for reason, holds in (
-                ("scope: global", self.transform.options.scope == "global"),
+                (
+                    "scope: global",
+                    isinstance(options, TransformOptions) and options.scope == "global",
+                ),
                 (f"train.accumulate: {accumulate}", accumulate > 1),
             )
             if holds

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .compose import compose, load_tasks
+from .conflicts import conflict_rates
 from .errors import RecipeError, RunFolderError
 from .lock import differences, make_lock
 from .model import MultiTaskModel
@@ -77,7 +78,9 @@ def run(
     yield _phase("loading the backbone")
     model = compose(plan, data)
     options, seed = plan.recipe.train, plan.recipe.seed
-    session = start(model, data, options, seed=seed, accelerator=accelerator)
+    session = start(
+        model, data, options, seed=seed, accelerator=accelerator, measure=plan.recipe.measure
+    )
     notices: list[str] = []
     if accelerator.is_main_process:
         lock = make_lock(plan, data, accelerator.device)
@@ -97,7 +100,9 @@ def run(
         yield _phase("fitting the baselines")
         untrained = _untrained(session, data)
         beside = _baselines(plan, session, data) if accelerator.is_main_process else {}
-        yield emit(_finished(session, test, _beside(beside, untrained), perf_counter() - begun))
+        conflicts = _conflicts(plan, home) if accelerator.is_main_process else {}
+        last = _finished(session, test, _beside(beside, untrained), perf_counter() - begun)
+        yield emit(last | conflicts)
 
 
 def describe(plan: Plan) -> dict[str, Any]:
@@ -266,6 +271,14 @@ def _untrained(session: Session, data: Sequence[TaskData]) -> dict[str, dict[str
     finally:
         model.adapters.attach(model.backbone.module)
     return {name: rows[name] for name in causal}
+
+
+def _conflicts(plan: Plan, home: RunFolder) -> Event:
+    """Return how often tasks conflicted over the whole run, where that was measured."""
+    if plan.recipe.measure.conflicts is None:
+        return {}
+    found = conflict_rates(home.records(), seed=plan.recipe.seed)
+    return {"conflicts": found} if found else {}
 
 
 def _beside(

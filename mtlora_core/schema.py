@@ -7,7 +7,7 @@ from typing import Any
 from .component import KINDS, load
 from .errors import PluginError
 from .options import Options
-from .recipe import EvaluateOptions, Recipe, SubsetOptions, TrainOptions
+from .recipe import EvaluateOptions, MeasureOptions, Recipe, SubsetOptions, TrainOptions
 from .registry import Installed, Registry
 
 Schema = dict[str, Any]
@@ -60,12 +60,14 @@ def _own_properties(definitions: Schema) -> Schema:
     train = _model_schema(TrainOptions, "train", definitions)
     evaluate = _model_schema(EvaluateOptions, "evaluate", definitions)
     subset = _model_schema(SubsetOptions, "subset", definitions)
+    measure = _model_schema(MeasureOptions, "measure", definitions)
     texts = {"type": "array", "items": {"type": "string"}}
     return {
         "name": _help("name") | {"type": "string"},
         "seed": _help("seed") | {"type": "integer", "minimum": 0},
         "train": train | _help("train"),
         "evaluate": evaluate | _help("evaluate"),
+        "measure": measure | _help("measure"),
         "subset": _help("subset") | {"anyOf": [subset, {"type": "null"}]},
         "requires": _help("requires") | texts,
         "observe": _help("observe") | texts,

@@ -57,6 +57,21 @@ def prediction(task: str = TASKS[0], **changes: Any) -> Mapping[str, Any]:
     }
 
 
+RATES = {"rate": 0.314, "low": 0.28, "high": 0.36}
+
+
+def test_a_run_that_measured_conflicts_tells_their_rate_in_a_line() -> None:
+    unknown = {"rate": None, "low": None, "high": None}
+    found = {"measurements": 1, "pairs": 28, "global": RATES, "matrices": unknown}
+
+    shown = render.conflicts(finished(conflicts=found))
+
+    assert str(shown) == (
+        "conflicts       0.31 [0.28, 0.36] of pairs of tasks, – of their matrices; 1 measured step"
+    )
+    assert render.conflicts(finished()) is None
+
+
 TABLES: Mapping[str, Callable[[], RenderableType]] = {
     "results": lambda: render.results(finished()),
     "scores": lambda: render.scores(evaluated()),

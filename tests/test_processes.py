@@ -81,6 +81,17 @@ def test_two_processes_give_the_result_of_one(tmp_path: Path, variant: str) -> N
     for before, now in zip(one, two, strict=True):
         assert now["losses"] == pytest.approx(before["losses"], rel=1e-4)
         assert now["gradient_norm"] == pytest.approx(before["gradient_norm"], rel=1e-3)
+    assert_conflicts_agree(one, two)
+
+
+def assert_conflicts_agree(one: list[dict[str, Any]], two: list[dict[str, Any]]) -> None:
+    measured = [
+        (a["conflicts"], b["conflicts"]) for a, b in zip(one, two, strict=True) if "conflicts" in a
+    ]
+    assert len(measured) == 3
+    for before, now in measured:
+        assert now["tasks"] == before["tasks"]
+        assert now["global"]["cosines"] == pytest.approx(before["global"]["cosines"], abs=5e-3)
 
 
 def test_a_task_that_no_process_saw_is_passed_over_as_on_one_process(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ EXACT = {
     "train": {**TRAIN, "learning_rate": 1e-5},
     "experts": {"use": "hydra", "count": 4, "rank": 4, "alpha": 16, "dropout": 0.0},
     "regularizers": ["spectral-aware"],
+    "measure": {"conflicts": {"every": 20}},
 }
 
 

@@ -173,6 +173,9 @@ def _show_results(folder: str, finished: Event, reads: str, *, quiet: bool) -> N
     if (answers := render.answers(finished)) is not None:
         screen.print()
         screen.print(answers)
+    if (conflicts := render.conflicts(finished)) is not None:
+        screen.print()
+        screen.print(conflicts)
     run = shlex.quote(folder)
     typer.echo(f"\nThe run is in {folder}. Next:")
     own = '"a text of your own"' if reads == "text" else "--image a-picture-of-your-own.png"

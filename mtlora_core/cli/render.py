@@ -29,6 +29,9 @@ COMPARED = {
 }
 """What is compared for each task, and the headings of its columns."""
 
+CONFLICTS = {"global": "pairs of tasks", "matrices": "their matrices"}
+"""What the line on conflicts shows, and of what each is a share."""
+
 OTHERS = 3
 """How many of the less likely labels stand beside a prediction."""
 
@@ -73,6 +76,16 @@ def answers(finished: Row) -> Table | None:
     return table
 
 
+def conflicts(finished: Row) -> Text | None:
+    """Return the line on how often tasks conflicted over a run; None where nothing was measured."""
+    found = finished.get("conflicts")
+    if not found:
+        return None
+    rates = [f"{_rate(found[level])} of {what}" for level, what in CONFLICTS.items()]
+    measured = figures.amount(found["measurements"], "measured step")
+    return line("conflicts", f"{', '.join(rates)}; {measured}")
+
+
 def mean(finished: Row) -> str:
     """Return the mean over tasks in one line, the model's first."""
     values = finished["mean"]
@@ -83,6 +96,12 @@ def mean(finished: Row) -> str:
     ]
     beside = f" ({', '.join(others)})" if others else ""
     return f"mean {figures.score(values['model'])}{beside}"
+
+
+def _rate(row: Row) -> str:
+    if row["rate"] is None:
+        return figures.UNKNOWN
+    return f"{row['rate']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
 
 
 def _in_line(heading: str) -> str:

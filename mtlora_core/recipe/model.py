@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from .evaluate import EvaluateOptions
+from .measure import MeasureOptions
 from .merge import PARTS
 from .node import Keys, Places
 from .subset import SubsetOptions
@@ -121,6 +122,9 @@ class Recipe(BaseModel):
     evaluate: EvaluateOptions = EvaluateOptions()
     """How causal tasks are scored."""
 
+    measure: MeasureOptions = MeasureOptions()
+    """What else is recorded of training."""
+
     requires: tuple[str, ...] = ()
     """Packages and versions that the recipe needs, such as ``mtlora-routers>=0.1,<1``."""
 
@@ -156,6 +160,7 @@ class Recipe(BaseModel):
             "subset": None if self.subset is None else self.subset.model_dump(mode="json"),
             "train": self.train.model_dump(mode="json"),
             "evaluate": self.evaluate.model_dump(mode="json"),
+            "measure": self.measure.model_dump(mode="json"),
             "requires": list(self.requires),
             "observe": list(self.observe),
         }

@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from ..model import MultiTaskModel
-from ..recipe import TrainOptions
+from ..recipe import MeasureOptions, TrainOptions
 from ..tasks import TaskData
 from .engine import make_accelerator
 from .evaluate import mean_selected, score_split
@@ -22,6 +22,7 @@ def fit(
     *,
     seed: int = 0,
     device: str | None = None,
+    measure: MeasureOptions | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Train ``model`` and yield what happens; afterwards it holds the weights that are kept.
 
@@ -31,6 +32,7 @@ def fit(
         options: The recipe's ``train``.
         seed: Decides the order of the examples and the dropout masks.
         device: Such as ``cpu`` or ``cuda:1``; None takes the best there is.
+        measure: The recipe's ``measure``, what records of steps have beside losses; None: nothing.
 
     Yields:
         A record of every step (``event: step``) and of every validation (``event: evaluated``).
@@ -39,7 +41,7 @@ def fit(
         TrainingError: a loss or the gradient is not finite, or memory ran out.
     """
     accelerator = make_accelerator(options.precision, device)
-    session = start(model, data, options, seed=seed, accelerator=accelerator)
+    session = start(model, data, options, seed=seed, accelerator=accelerator, measure=measure)
     yield from advance(session)
     keep(session)
 

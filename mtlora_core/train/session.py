@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from ..model import MultiTaskModel
-from ..recipe import TrainOptions
+from ..recipe import MeasureOptions, TrainOptions
 from ..tasks import TaskData
 from .corpus import Corpus, Pick
 from .optimizer import make_optimizer
@@ -49,6 +49,7 @@ class Session:
     accelerator: Accelerator
     train: Corpus
     validation: Corpus
+    measure: MeasureOptions = field(default_factory=MeasureOptions)
     progress: Progress = field(default_factory=Progress)
     best: Mapping[str, Tensor] | None = None
     """The trained tensors at the best evaluation, on the CPU."""
@@ -75,6 +76,12 @@ class Session:
         step, every = self.progress.step, self.options.evaluate_every or self.per_epoch
         wanted = step % every == 0 or step == self.steps
         return step > 0 and wanted and self.progress.evaluated_at != step
+
+    @property
+    def measures_conflicts(self) -> bool:
+        """Whether the next step measures how the tasks' gradients conflict."""
+        how = self.measure.conflicts
+        return how is not None and (self.progress.step + 1) % how.every == 0
 
     @property
     def stopped_early(self) -> bool:
@@ -110,8 +117,10 @@ def start(
     *,
     seed: int,
     accelerator: Accelerator,
+    measure: MeasureOptions | None = None,
 ) -> Session:
     """Return a session at step 0; the model is moved to the accelerator's device."""
     model.to(accelerator.device)
     train, validation = (Corpus(model.backbone, data, s) for s in ("train", "validation"))
-    return Session(model, options, seed, accelerator, train, validation)
+    measure = measure or MeasureOptions()
+    return Session(model, options, seed, accelerator, train, validation, measure)

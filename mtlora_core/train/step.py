@@ -22,7 +22,7 @@ from ..errors import TrainingError
 from ..interfaces import StepRouting
 from ..seeds import derive
 from .corpus import Batch, Pick
-from .gradients import TaskRows, sum_gradients
+from .gradients import TaskRows, conflicts, sum_gradients
 from .objectives import example_losses, shares
 from .optimizer import set_rate
 from .session import Session
@@ -69,6 +69,7 @@ def take_step(session: Session) -> dict[str, Any]:
         "seconds": seconds,
         "seconds_left": progress.seconds / progress.step * (session.steps - progress.step),
         **({"routing": _routing(routing)} if routing else {}),
+        **step.conflicts(),
     }
 
 
@@ -87,6 +88,7 @@ class _Step:
         every_step = learns_from_load(session.model.adapters)
         observed = every_step or (session.progress.step + 1) % ROUTING_EVERY == 0
         self.statistics = RoutingStatistics(session.model.adapters, observed)
+        self.measures = session.measures_conflicts
         self.rows = _rows(session, {pick.task for pick in picks})
         self.waited = 0.0
 
@@ -106,17 +108,23 @@ class _Step:
                 self._accumulate(part)
 
     def _accumulate(self, part: Sequence[Pick]) -> None:
-        asked = perf_counter()
+        asked, session = perf_counter(), self.session
         # Task by task, so that the rows of one are together; in the same order with and without
         # a transform, so that dropout masks are the same.
         picks = sorted(part, key=lambda pick: pick.task)
-        batch = self.session.train.batch(picks, self.average)
+        batch = session.train.batch(picks, self.average)
         self.waited += perf_counter() - asked
-        loss = self._loss(batch)
-        self.session.scaler.scale(loss).backward()
+        losses, penalties = self._task_losses(batch), self._penalties(batch)
+        if self.rows is not None and session.model.adapters.transform is None:
+            # No task's: under a transform it is cut off from the rows, here from what is measured.
+            apart = [penalty for penalty in penalties if penalty.requires_grad]
+            if apart:
+                self.rows.add_untasked(session.scaler.scale(torch.stack(apart).sum()))
+            penalties = []
+        session.scaler.scale(torch.stack([*losses, *penalties]).sum()).backward()
 
-    def _loss(self, batch: Batch) -> Tensor:
-        """Return this forward's part of the step's loss, penalties by its share of examples."""
+    def _task_losses(self, batch: Batch) -> list[Tensor]:
+        """Run a forward; return each task's part of the step's loss."""
         session = self.session
         device = session.accelerator.device
         with session.accelerator.autocast():
@@ -129,13 +137,25 @@ class _Step:
             self.tally.add(f"loss {name}", losses.sum())
             self.tally.add("total", part)
             terms.append(part)
-        share = len(batch.task_ids) / len(self.picks)
-        for name, penalty in session.model.adapters.penalty_terms().items():
-            self.tally.add(f"penalty {name}", share * penalty)
-            terms.append(share * penalty)
         self.tally.add("tokens", torch.tensor(float(batch.tokens)))
         self.statistics.add(batch.tokens)
-        return torch.stack(terms).sum()
+        return terms
+
+    def _penalties(self, batch: Batch) -> list[Tensor]:
+        """Return the penalties on the last forward, by its share of the step's examples."""
+        share = len(batch.task_ids) / len(self.picks)
+        terms = []
+        for name, penalty in self.session.model.adapters.penalty_terms().items():
+            self.tally.add(f"penalty {name}", share * penalty)
+            terms.append(share * penalty)
+        return terms
+
+    def conflicts(self) -> dict[str, Any]:
+        """Return what the record says of conflicts, where this step measures them."""
+        if self.rows is None or not self.measures:
+            return {}
+        found = conflicts(self.session.model.adapters, self.rows.gramians, self.rows.axis.tasks)
+        return {} if found is None else {"conflicts": found}
 
     def sums(self) -> dict[str, float]:
         """Return the step's sums over forwards and processes."""
@@ -168,8 +188,8 @@ def _parts(
 
 
 def _rows(session: Session, tasks: set[int]) -> TaskRows | None:
-    """Return what collects the step's task gradients, where the recipe has a transform."""
-    if session.model.adapters.transform is None:
+    """Return what collects the step's task gradients, for a transform or to be measured."""
+    if session.model.adapters.transform is None and not session.measures_conflicts:
         return None
     return TaskRows(
         session.model.adapters,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .conflicts import conflicts
 from .processes import sum_gradients, sum_over_processes
 from .rows import TaskRows, count_shared
 
-__all__ = ["TaskRows", "count_shared", "sum_gradients", "sum_over_processes"]
+__all__ = ["TaskRows", "conflicts", "count_shared", "sum_gradients", "sum_over_processes"]

@@ -1,4 +1,4 @@
-"""The task gradients of one step, and the one gradient that a transform makes of them."""
+"""The task gradients of one step, what is measured of them, and the one gradient they become."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ...adapters import Adapters
+from ...adapters import Adapters, ScopedTransform
 from ...errors import CompositionError
 from ...interfaces import TaskGradients
 from ...options import Scope
@@ -33,8 +33,10 @@ class TaskRows:
     freed while the backward pass goes on; otherwise they are kept until every forward and process
     has added its own.
 
+    Without a transform the one gradient is their sum, that of joint training.
+
     Args:
-        adapters: The model's, with a transform.
+        adapters: The model's, with or without a transform.
         tasks: The ids of the tasks with examples in the step, over all processes.
         seed: What the transform's random choices in this step come from.
         forwards: How many forwards share the step.
@@ -52,18 +54,19 @@ class TaskRows:
         accelerator: Accelerator,
         scale: float = 1.0,
     ) -> None:
-        assert adapters.transform is not None, "there is nothing to make of rows"
-        self.adapters, self.scoped = adapters, adapters.transform
+        scoped = adapters.transform or ScopedTransform("sum", "per-matrix", summed)
+        self.adapters, self.transform = adapters, scoped.transform
         self.seed, self.scale, self.accelerator = seed, scale, accelerator
+        self.gramians: dict[nn.Parameter, Tensor] = {}
         self.axis = TaskAxis(
             adapters.context,
             sorted(tasks),
             shared_modules(adapters),
-            penalized=bool(adapters.penalties),
+            penalized=bool(adapters.penalties) and adapters.transform is not None,
         )
-        self._groups = grouped(adapters, self.scoped.scope)
+        self._groups = grouped(adapters, scoped.scope)
         alone = forwards == 1 and accelerator.num_processes == 1
-        self._streams = alone and self.scoped.scope != "global"
+        self._streams = alone and scoped.scope != "global"
         self._missing = [{*group} for group in self._groups]
         self._ready: list[Group] = []
         self._combined: dict[nn.Parameter, Tensor] = {}
@@ -84,6 +87,21 @@ class TaskRows:
             for handle in handles:
                 handle.remove()
         self._refuse_unsegmented()
+
+    def add_untasked(self, loss: Tensor) -> None:
+        """Add the gradient of a loss that is no task's to the parameters', and keep its graph.
+
+        Where it flows through what tasks share, it would otherwise be in their rows.
+        """
+        leaves = {leaf.tensor: parameter for parameter, leaf in self.axis.leaves.items()}
+        wanted = [*leaves, *(p for p in self.adapters.parameters() if p.requires_grad)]
+        found = torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True)
+        for each, gradient in zip(wanted, found, strict=True):
+            if gradient is None:
+                continue
+            parameter = leaves.get(each, each)
+            gradient = gradient.sum(0) if each in leaves else gradient
+            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
     def finish(self) -> None:
         """Add to the gradients, which are those of penalties, what the transform makes of rows.
@@ -131,6 +149,8 @@ class TaskRows:
             return
         rows = [[self._taken(parameter) for parameter in group] for group in groups]
         gradients = TaskGradients(rows, self.axis.tasks, self.seed)
+        for group, products in zip(groups, gradients.products, strict=True):
+            self.gramians.update(zip(group, products, strict=True))
         for group, vector in zip(groups, self._transformed(gradients), strict=True):
             parts = vector.split([p.numel() for p in group])
             for parameter, part in zip(group, parts, strict=True):
@@ -151,8 +171,8 @@ class TaskRows:
         if not gramians.isfinite().all():
             # Left to the loop, which skips such a step or ends the run: no transform means
             # anything there, and a solver might fail in its own words.
-            return gradients.weighted(torch.ones_like(gramians[:, 0]))
-        return self.scoped.transform(gradients)
+            return summed(gradients)
+        return self.transform(gradients)
 
     def _refuse_unsegmented(self) -> None:
         # With penalties, which read the parameters themselves, it cannot be told from outside.
@@ -166,6 +186,11 @@ class TaskRows:
                         "part that says it is `segmented` uses its shared parameters through "
                         "mtlora_core.lowrank only"
                     )
+
+
+def summed(gradients: TaskGradients) -> Sequence[Tensor]:
+    """Return the gradient of joint training."""
+    return gradients.weighted(torch.ones_like(gradients.gramians[:, 0]))
 
 
 def shared_modules(adapters: Adapters) -> dict[nn.Module, Mapping[str, nn.Parameter]]:
