@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from toys import toy_recipe, toy_registry
 
+import mtlora_torchjd
 import mtlora_transformers
 from mtlora_core.adapters import Adapters
 from mtlora_core.component import Component
@@ -108,7 +109,9 @@ def mtlora_components() -> list[Component]:
     ]
 
 
-REGISTRY = toy_registry(transformers=mtlora_transformers, here=sys.modules[__name__])
+REGISTRY = toy_registry(
+    transformers=mtlora_transformers, torchjd=mtlora_torchjd, here=sys.modules[__name__]
+)
 
 
 def recipe_of(folder: Path | None = None, **changes: Any) -> Mapping[str, Any]:

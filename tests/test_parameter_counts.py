@@ -15,6 +15,7 @@ from recipes import text_recipes
 from torch import nn
 from toys import toy_registry
 
+import mtlora_torchjd
 import mtlora_transformers
 from mtlora_core.compose import build_adapters
 from mtlora_core.recipe import load_recipe
@@ -301,7 +302,8 @@ def built(path: Path, config: Mapping[str, Any], folder: Path) -> tuple[int, int
     (folder / "config.json").write_text(json.dumps(config))
     changes = [f"backbone.model={folder}", "backbone.max_length=16", "tasks.use=toy"]
     recipe = load_recipe(path, changes)
-    plan = resolve(recipe, toy_registry(transformers=mtlora_transformers), data=False)
+    registry = toy_registry(transformers=mtlora_transformers, torchjd=mtlora_torchjd)
+    plan = resolve(recipe, registry, data=False)
     with torch.device("meta"):
         adapters = build_adapters(plan, TASKS)
     return size(adapters), sum(expected_at(s, plan.experts, plan.router) for s in plan.sites)
