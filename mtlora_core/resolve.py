@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import Any
 
 from pydantic import ValidationError
@@ -46,6 +47,7 @@ def resolve(recipe: Recipe, registry: Registry, module: Any = None, *, data: boo
     """
     report = _Report(recipe)
     _check_requirements(recipe, registry, report)
+    _check_trackers(recipe, report)
     observers = _observers(recipe, registry, report)
     found = _found(recipe, registry, report)
     unchecked = _unchecked(module, data)
@@ -123,6 +125,12 @@ def _check_requirements(recipe: Recipe, registry: Registry, report: _Report) -> 
         reason = _unmet(text, registry.packages())
         if reason:
             report.add(("requires", index), reason)
+
+
+def _check_trackers(recipe: Recipe, report: _Report) -> None:
+    for index, tracker in enumerate(recipe.track):
+        if find_spec(tracker) is None:
+            report.add(("track", index), f"{tracker} is not installed: pip install {tracker}")
 
 
 def _unmet(text: str, packages: Mapping[str, str]) -> str | None:

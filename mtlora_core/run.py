@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -21,6 +21,7 @@ from .resolve import Plan
 from .runfolder import RunFolder
 from .tasks import TaskData
 from .tensors import digest
+from .tracking import Tracking, tracked
 from .train import checkpoint
 from .train.baselines import Baseline, baselines
 from .train.corpus import Corpus
@@ -31,6 +32,10 @@ from .train.loop import advance, keep
 from .train.session import Session, start, total_steps
 
 Event = dict[str, Any]
+Emit = Callable[[Event], Event]
+"""Records an event, and returns it."""
+Rows = dict[str, dict[str, Any]]
+"""What is known of each task's scores."""
 
 BESIDE = ("majority", "tfidf", "heads", "untrained")
 """What may stand beside a task's score: :class:`Baseline`'s fields, and the answers of the
@@ -86,23 +91,15 @@ def run(
         lock = make_lock(plan, data, accelerator.device)
         notices = _claim(home, plan, lock, resume, locked)
     accelerator.wait_for_everyone()
-    with home.held() if accelerator.is_main_process else nullcontext():
-        if resume:
-            _restore(session, home)
-        emit = _emitter(home, plan, accelerator.is_main_process)
+    with _under_way(session, home, plan, resume) as emit:
         yield emit(_started(session, home, data, notices))
         yield from _train(session, home, emit)
         keep(session)
         if accelerator.is_main_process:
             home.write_adapter(model, plan.to_json())
-        yield _phase("scoring the test split")
-        test = split_table(session.model, data, "test", accelerator, seed)
-        yield _phase("fitting the baselines")
-        untrained = _untrained(session, data)
-        beside = _baselines(plan, session, data) if accelerator.is_main_process else {}
+        rows = yield from _scored(session, plan, data)
         conflicts = _conflicts(plan, home) if accelerator.is_main_process else {}
-        last = _finished(session, test, _beside(beside, untrained), perf_counter() - begun)
-        yield emit(last | conflicts)
+        yield emit(_finished(session, rows, perf_counter() - begun) | conflicts)
 
 
 def describe(plan: Plan) -> dict[str, Any]:
@@ -180,7 +177,7 @@ def _restore(session: Session, home: RunFolder) -> None:
         home.cut_metrics(size)
 
 
-def _train(session: Session, home: RunFolder, emit: Callable[[Event], Event]) -> Iterator[Event]:
+def _train(session: Session, home: RunFolder, emit: Emit) -> Iterator[Event]:
     """Yield the training's records, with a checkpoint after those that are due for one."""
     every = session.options.save_every
     for event in advance(session):
@@ -191,8 +188,24 @@ def _train(session: Session, home: RunFolder, emit: Callable[[Event], Event]) ->
             checkpoint.save(session, home.checkpoint, {"metrics_size": home.metrics_size()})
 
 
-def _emitter(home: RunFolder, plan: Plan, main: bool) -> Callable[[Event], Event]:
-    """Return what records an event and tells the observers that the recipe names."""
+@contextmanager
+def _under_way(session: Session, home: RunFolder, plan: Plan, resume: bool) -> Iterator[Emit]:
+    """Hold the folder, bring the session to where it was, and say what takes the run's events."""
+    if not session.accelerator.is_main_process:
+        if resume:
+            _restore(session, home)
+        yield lambda event: event
+        return
+    with home.held():
+        if resume:
+            _restore(session, home)
+        step = session.progress.step
+        with tracked(plan.recipe.track, home, plan.to_json(), step) as tracking:
+            yield _emitter(home, plan, tracking)
+
+
+def _emitter(home: RunFolder, plan: Plan, tracking: Tracking) -> Emit:
+    """Return what records an event and tells whoever the recipe names."""
     observers = relay(plan.observers)
     hooks = {
         "step": observers.mtlora_step,
@@ -201,9 +214,8 @@ def _emitter(home: RunFolder, plan: Plan, main: bool) -> Callable[[Event], Event
     }
 
     def emit(event: Event) -> Event:
-        if not main:
-            return event
         home.record(event)
+        tracking.log(event)
         if event["event"] == "started":
             observers.mtlora_run_started(folder=home.path, recipe=plan.to_json())
         else:
@@ -281,6 +293,19 @@ def _conflicts(plan: Plan, home: RunFolder) -> Event:
     return {"conflicts": found} if found else {}
 
 
+def _scored(session: Session, plan: Plan, data: Sequence[TaskData]) -> Generator[Event, None, Rows]:
+    """Score the test split, unless the recipe leaves it alone; return the tasks' rows."""
+    if not plan.recipe.evaluate.test:
+        return {}
+    yield _phase("scoring the test split")
+    rows = split_table(session.model, data, "test", session.accelerator, session.seed)
+    yield _phase("fitting the baselines")
+    untrained = _untrained(session, data)
+    main = session.accelerator.is_main_process
+    beside = _beside(_baselines(plan, session, data) if main else {}, untrained)
+    return {name: {**row, **beside.get(name, {})} for name, row in rows.items()}
+
+
 def _beside(
     baselines: Mapping[str, Baseline], untrained: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, dict[str, Any]]:
@@ -294,18 +319,13 @@ def _beside(
     return rows
 
 
-def _finished(
-    session: Session,
-    test: Mapping[str, dict[str, Any]],
-    beside: Mapping[str, Mapping[str, Any]],
-    seconds: float,
-) -> Event:
-    rows = {name: {**row, **beside.get(name, {})} for name, row in test.items()}
-    columns = {"model": "value", **{name: name for name in BESIDE}}
+def _finished(session: Session, rows: Rows, seconds: float) -> Event:
+    columns = {"model": "value", **{name: name for name in BESIDE}} if rows else {}
     return {
         "event": "finished",
         "step": session.progress.step,
         "best_step": session.progress.best_step,
+        "best_mean": session.progress.best_mean,
         "stopped_early": session.stopped_early,
         "seconds": seconds,
         "training_seconds": session.progress.seconds,

@@ -39,6 +39,7 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.adapter = path / "adapter.safetensors"
         self.checkpoint = path / "checkpoint"
+        self.tracking = path / "tracking.json"
         self.claim = path / ".running"
 
     def create(self, recipe: Mapping[str, Any], lock: Mapping[str, Any]) -> None:
@@ -106,6 +107,13 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise RunFolderError(f"{self.lock}: cannot be read: {error}") from error
         return lock
+
+    def read_tracking(self) -> dict[str, str]:
+        """Return what each tracker calls the run; empty where none has begun."""
+        if not self.tracking.is_file():
+            return {}
+        names: dict[str, str] = json.loads(self.tracking.read_text("utf-8"))
+        return names
 
     def record(self, event: Mapping[str, Any]) -> None:
         """Add a line to the metrics."""

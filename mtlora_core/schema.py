@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from .component import KINDS, load
 from .errors import PluginError
 from .options import Options
 from .recipe import EvaluateOptions, MeasureOptions, Recipe, SubsetOptions, TrainOptions
+from .recipe.model import Tracker
 from .registry import Installed, Registry
 
 Schema = dict[str, Any]
@@ -71,6 +72,7 @@ def _own_properties(definitions: Schema) -> Schema:
         "subset": _help("subset") | {"anyOf": [subset, {"type": "null"}]},
         "requires": _help("requires") | texts,
         "observe": _help("observe") | texts,
+        "track": _help("track") | {"type": "array", "items": {"enum": [*get_args(Tracker)]}},
     }
 
 

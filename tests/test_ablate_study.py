@@ -299,3 +299,21 @@ def test_with_seed_changes_the_seed_and_nothing_else(tmp_path: Path) -> None:
     assert plan.recipe.seed == 5
     assert replace(plan, recipe=row.plan.recipe) == row.plan
     assert Cell("a", plan).seed == 5
+
+
+def test_tuning_runs_leave_the_test_split_alone(tmp_path: Path) -> None:
+    study = study_of(ablation_in(tmp_path, "recipe: toy.yaml\ntune: {experts.count: [3, 4]}\n"))
+
+    row = study.rows[0]
+    trials = [cell for each in row.candidates for cell in study.trials(row, each)]
+
+    assert [cell.plan.recipe.evaluate.test for cell in trials] == [False, False]
+    assert all(each.plan.recipe.evaluate.test for each in row.candidates)
+
+
+def test_a_row_that_is_not_scored_on_the_test_split_is_refused(tmp_path: Path) -> None:
+    path = ablation_in(tmp_path, "recipe: toy.yaml\nset: {evaluate.test: false}\n")
+
+    (problem, _) = problems(path)
+
+    assert "evaluate.test: is false, and the table is of test scores" in problem

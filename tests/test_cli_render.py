@@ -155,6 +155,12 @@ def test_names_that_look_like_markup_are_shown_as_they_are() -> None:
     assert any(name in line for line in drawn(render.plan(described(tasks={name: task_row()}))))
 
 
+def test_one_line_has_the_best_validation_where_the_test_split_was_left_alone() -> None:
+    line = render.mean(finished([], mean={}, best_mean=0.8125, best_step=1_200))
+
+    assert line == "validation 0.812 at step 1,200; the test split was left alone"
+
+
 def test_one_line_has_every_mean() -> None:
     line = render.mean(finished())
 

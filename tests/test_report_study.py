@@ -55,7 +55,7 @@ def test_a_run_that_is_not_finished_is_left_out_and_told(tmp_path: Path) -> None
     study = compare([whole, part])
 
     assert [run.seed for run in study.rows[0].runs] == [0]
-    assert f"Not finished, and left out: {part}." in study.notes
+    assert f"Without test scores, and left out: {part}." in study.notes
     with pytest.raises(RunFolderError, match="not finished"):
         compare([part])
 

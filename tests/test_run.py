@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -355,3 +356,19 @@ def test_the_hash_of_a_plugin_changes_with_one_byte_of_it(
     (package / "__init__.py").write_text("a = 2\n")
 
     assert hash_package("some_plugin") != first
+
+
+def test_a_run_may_leave_the_test_split_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = finished(tmp_path / "whole")
+    for scores in ("split_table", "baselines"):
+        monkeypatch.setattr(sys.modules[run.__module__], scores, None)
+
+    blind = finished(tmp_path / "blind", evaluate={"test": False})
+
+    assert (blind[-1]["test"], blind[-1]["mean"]) == ({}, {})
+    means = [event["mean"] for event in whole if event["event"] == "evaluated"]
+    assert blind[-1]["best_mean"] == max(means)
+    kept = [read(tmp_path / name / "adapter.safetensors")[0] for name in ("whole", "blind")]
+    assert all(torch.equal(kept[0][name], kept[1][name]) for name in kept[0])

@@ -34,7 +34,7 @@ class Candidate:
     plan: Plan
     """Of the reported runs."""
     trial: Plan
-    """Of the tuning runs, which may have fewer steps."""
+    """Of the tuning runs, which leave the test split alone and may have fewer steps."""
 
     @property
     def values(self) -> Mapping[str, str]:

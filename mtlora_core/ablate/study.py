@@ -91,7 +91,7 @@ def read_study(
     options = checked(root)
     sieve = _Sieve(skip_invalid)
     rows = rows_of(options, root, registry)
-    planned = sieve.kept(rows, lambda row: Planned(row, row.plan(registry)))
+    planned = sieve.kept(rows, lambda row: _planned(row, registry))
     baseline = _baseline(options, planned, root)
     if options.match is not None:
         planned = sieve.kept(planned, Matcher(baseline, options.match, registry).matched)
@@ -122,6 +122,16 @@ class _Sieve:
         if fresh and not (self._skip and found):
             raise RecipeError(_told(fresh))
         return found
+
+
+def _planned(row: Row, registry: Registry) -> Planned:
+    plan = row.plan(registry)
+    if not plan.recipe.evaluate.test:
+        raise RecipeError(
+            f"{plan.recipe.where('evaluate', 'test')}: is false, and the table is of test scores; "
+            "leave it out: tuning runs look at none by themselves"
+        )
+    return Planned(row, plan)
 
 
 def _is_off(row: Planned) -> bool:
@@ -199,13 +209,13 @@ def _with_candidates(
     registry: Registry,
 ) -> Planned:
     steps = options.tune.steps if options.tune else None
-    shorter = [] if steps is None else [setting("train.steps", Node(steps, Position("tune.steps")))]
+    own = {"evaluate.test": False} | ({} if steps is None else {"train.steps": steps})
+    apart = [setting(key, Node(value, Position("tune"))) for key, value in own.items()]
     found = []
     for choice in choices:
         solved = row.match and row.match.key
         if solved in {each.key for each in choice}:
             raise RecipeError(f"tune: {solved} is what match: {options.match} solves for")
-        plan = row.row.plan(registry, choice)
-        trial = row.row.plan(registry, [*choice, *shorter]) if shorter else plan
+        plan, trial = (row.row.plan(registry, [*choice, *more]) for more in ((), apart))
         found.append(Candidate(choice, plan, trial))
     return replace(row, candidates=tuple(found))

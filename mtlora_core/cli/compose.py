@@ -165,11 +165,13 @@ def _show_plan(plan: Plan, steps: int | None, *, json: bool) -> None:
 def _show_results(folder: str, finished: Event, reads: str, *, quiet: bool) -> None:
     from . import render
 
-    if quiet:
+    if quiet or not finished["test"]:
         typer.echo(render.mean(finished))
+    if quiet:
         return
     screen = render.console()
-    screen.print(render.results(finished))
+    if finished["test"]:
+        screen.print(render.results(finished))
     if (answers := render.answers(finished)) is not None:
         screen.print()
         screen.print(answers)

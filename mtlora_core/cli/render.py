@@ -89,6 +89,9 @@ def conflicts(finished: Row) -> Text | None:
 def mean(finished: Row) -> str:
     """Return the mean over tasks in one line, the model's first."""
     values = finished["mean"]
+    if not values:
+        best, step = figures.score(finished["best_mean"]), finished["best_step"]
+        return f"validation {best} at step {step:,}; the test split was left alone"
     others = [
         f"{_in_line(heading)} {figures.score(values[name])}"
         for name, heading in reversed(COMPARED.items())

@@ -1,4 +1,4 @@
-"""How causal tasks are scored: the options under ``evaluate:``."""
+"""What a finished run is scored on, and how causal tasks are: the options under ``evaluate:``."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ Listed = Annotated[tuple[T, ...], Field(strict=False)]
 
 
 class EvaluateOptions(Section):
-    """How the answers of causal tasks are scored; tasks with classes or numbers need none of it."""
+    """What is scored at the end, and how the answers of causal tasks are."""
+
+    test: bool = True
+    """Whether a finished run is scored on the test split, beside its baselines. False while
+    something is being chosen: validation decides that, and what nobody saw misleads nobody."""
 
     by: Listed[By] = ("generate",)
-    """``options``: whether the right one of the answers to choose from is the likeliest;
-    ``generate``: whether the text written greedily is the answer. The first is the task's primary
-    score, and the one that validation computes."""
+    """How causal tasks are scored. ``options``: whether the right one of the answers to choose from
+    is the likeliest; ``generate``: whether the text written greedily is the answer. The first is
+    the task's primary score, and the one that validation computes."""
 
     select: Literal["score", "loss"] = "score"
-    """What validation looks at to select a step: the primary score, or the loss of the right
-    answers, which costs a forward and nothing is written for."""
+    """What validation of causal tasks looks at to select a step: the primary score, or the loss of
+    the right answers, which costs a forward and nothing is written for."""
 
     max_new_tokens: PositiveInt = 32
     """The most tokens of a written answer."""

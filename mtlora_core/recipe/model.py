@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -81,6 +81,9 @@ def folder_name(name: str) -> str:
     return str(name)
 
 
+Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
+"""An experiment tracker; its package has its name."""
+
 Part = Annotated[InstanceOf[PartSpec], BeforeValidator(part_of)]
 
 
@@ -120,7 +123,7 @@ class Recipe(BaseModel):
     """How to train."""
 
     evaluate: EvaluateOptions = EvaluateOptions()
-    """How causal tasks are scored."""
+    """What a finished run is scored on, and how causal tasks are."""
 
     measure: MeasureOptions = MeasureOptions()
     """What else is recorded of training."""
@@ -130,6 +133,9 @@ class Recipe(BaseModel):
 
     observe: tuple[str, ...] = ()
     """Plugins that observe the run."""
+
+    track: tuple[Tracker, ...] = ()
+    """Experiment trackers that get the run's numbers beside ``metrics.jsonl``."""
 
     _places: Places = PrivateAttr(default_factory=Places)
 
@@ -163,4 +169,5 @@ class Recipe(BaseModel):
             "measure": self.measure.model_dump(mode="json"),
             "requires": list(self.requires),
             "observe": list(self.observe),
+            "track": list(self.track),
         }

@@ -14,23 +14,25 @@ from .recipes import differing, phrase
 from .runs import read_run
 from .study import Row, Run, Study
 
+UNSCORED = "has no test scores: it is not finished, or its recipe has evaluate.test: false"
+
 
 def compare(folders: Sequence[Path], *, baseline: str | None = None) -> Study:
     """Return the study of some run folders.
 
     Args:
-        folders: Of runs; rows stand in the order in which their first run is named. Runs that
-            are not finished are left out, and the study's notes say so.
+        folders: Of runs; rows stand in the order in which their first run is named. Runs without
+            test scores are left out, and the study's notes say so.
         baseline: The name of the row that others are held against; None takes the first.
 
     Raises:
-        RunFolderError: a folder is no run, none is finished, two are of one recipe and seed, or
+        RunFolderError: a folder is no run, none has test scores, two are of one recipe and seed, or
             no row has the baseline's name.
     """
     found = {folder: read_run(folder) for folder in dict.fromkeys(folders)}
     runs = [run for run in found.values() if run is not None]
     if not runs:
-        raise RunFolderError([f"{folder}: the run is not finished" for folder in found])
+        raise RunFolderError([f"{folder}: the run {UNSCORED}" for folder in found])
     rows = _rows(runs)
     title = " · ".join(dict.fromkeys(run.name for run in runs))
     return study_of(title, rows, baseline or rows[0].name, _unfinished(found))
@@ -87,7 +89,7 @@ def _name(run: Run, alike: Sequence[Run]) -> str:
 
 def _unfinished(found: Mapping[Path, Run | None]) -> list[str]:
     left = [str(folder) for folder, run in found.items() if run is None]
-    return [f"Not finished, and left out: {', '.join(left)}."] if left else []
+    return [f"Without test scores, and left out: {', '.join(left)}."] if left else []
 
 
 def _unlike(study: Study) -> Iterator[str]:

@@ -14,7 +14,7 @@ Event = Mapping[str, Any]
 
 
 def read_run(folder: Path) -> Run | None:
-    """Return a run as its folder tells it, or None where it is not finished.
+    """Return a run as its folder tells it, or None where it has no test scores yet.
 
     Raises:
         RunFolderError: the folder is no run folder, or its metrics are damaged.
@@ -23,7 +23,8 @@ def read_run(folder: Path) -> Run | None:
     recipe = home.read_recipe().to_json()
     try:
         events = home.records()
-        return _run(folder, recipe, events) if _of(events, "finished") else None
+        scored = any(event["test"] for event in _of(events, "finished"))
+        return _run(folder, recipe, events) if scored else None
     except (LookupError, TypeError, ValueError) as error:
         raise RunFolderError(f"{home.metrics}: is damaged: {error!r}") from error
 
