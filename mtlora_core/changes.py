@@ -1,4 +1,4 @@
-"""What is not the same in two mappings, by dotted keys."""
+"""Nested mappings by dotted keys, and what is not the same in two of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,18 @@ from typing import Any
 
 Change = tuple[str, Any, Any]
 """A dotted key, and what stands there before and now; None where nothing does."""
+
+
+def flat(
+    values: Mapping[str, Any], path: str = "", *, separator: str = "."
+) -> Iterator[tuple[str, Any]]:
+    """Yield what stands in a mapping, mappings entered and lists not, by keys that are joined."""
+    for key, value in values.items():
+        here = f"{path}{separator}{key}" if path else str(key)
+        if isinstance(value, Mapping):
+            yield from flat(value, here, separator=separator)
+        else:
+            yield here, value
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> Iterator[Change]:

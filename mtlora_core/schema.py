@@ -13,6 +13,8 @@ from .registry import Installed, Registry
 
 Schema = dict[str, Any]
 
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
 _LISTED = {"regularizer": "regularizers"}
 """The kind of which a recipe has a list, and the list's key."""
 
@@ -35,14 +37,14 @@ def recipe_schema(registry: Registry) -> Schema:
         key = _LISTED.get(kind, kind)
         if key not in Recipe.model_fields:
             continue  # an executor runs recipes and is no part of one
-        definitions[kind] = _kind_schema(kind, registry, definitions)
+        definitions[kind] = kind_schema(kind, registry, definitions)
         part: Schema = {"$ref": f"#/$defs/{kind}"}
         properties[key] = _help(key) | ({"type": "array", "items": part} if key != kind else part)
     for key in ("router", "regularizers"):
         properties[key] = _help(key) | {"anyOf": [properties[key], {"type": "null"}]}
     required = [name for name, each in Recipe.model_fields.items() if each.is_required()]
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$schema": DIALECT,
         "title": "A recipe of mtlora",
         "type": "object",
         "properties": properties,
@@ -76,8 +78,11 @@ def _own_properties(definitions: Schema) -> Schema:
     }
 
 
-def _kind_schema(kind: str, registry: Registry, definitions: Schema) -> Schema:
-    """Return what may stand for a part: its name, or a mapping; without `use`, it extends one."""
+def kind_schema(kind: str, registry: Registry, definitions: Schema) -> Schema:
+    """Return what may stand for a part: its name, or a mapping; without `use`, it extends one.
+
+    What it refers to goes to ``definitions``.
+    """
     parts = registry.parts(kind)
     names = [name for part in parts for name in _names(part, parts)]
     variants: list[Schema] = [

@@ -17,6 +17,7 @@ from accelerate.tracking import (
     WandBTracker,
 )
 
+from .changes import flat
 from .errors import TrainingError
 from .files import write
 from .runfolder import RunFolder
@@ -120,39 +121,27 @@ def numbers(record: Record) -> dict[str, float]:
     """
     match record["event"]:
         case "step":
-            return {f"train/{name}": value for name, value in _leaves(record) if name != "step"}
+            drawn = {"train": {key: value for key, value in record.items() if key != "step"}}
         case "evaluated":
-            drawn = {"mean": record["mean"], **record["tasks"]}
-            return {f"{record['split']}/{name}": value for name, value in _leaves(drawn)}
+            drawn = {record["split"]: {"mean": record["mean"], **record["tasks"]}}
         case "finished":
-            drawn = {"mean": record["mean"], **record["test"]}
-            return {f"test/{name}": value for name, value in _leaves(drawn)}
-    return {}
+            drawn = {"test": {"mean": record["mean"], **record["test"]}}
+        case _:
+            drawn = {}
+    return {key: value for key, value in flat(drawn, separator="/") if _is_number(value)}
 
 
-def _leaves(record: Any, path: str = "") -> Iterator[tuple[str, float]]:
-    """Yield the numbers of nested mappings by their paths; lists are no curves."""
-    if isinstance(record, Mapping):
-        for key, value in record.items():
-            yield from _leaves(value, f"{path}/{key}" if path else key)
-    elif isinstance(record, int | float) and not isinstance(record, bool):
-        yield path, record
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def settings(recipe: Record) -> dict[str, bool | int | float | str]:
-    """Return a recipe flat, by dotted keys, of the kinds of values that every tracker takes."""
-    return dict(_settings(recipe, ""))
+    """Return a recipe flat, by dotted keys; lists and null as JSON, which every tracker takes."""
+    return {key: _setting(value) for key, value in flat(recipe)}
 
 
-def _settings(value: Any, path: str) -> Iterator[tuple[str, bool | int | float | str]]:
-    if isinstance(value, Mapping):
-        for key, entry in value.items():
-            yield from _settings(entry, f"{path}.{key}" if path else key)
-    elif isinstance(value, list):
-        for index, entry in enumerate(value):
-            yield from _settings(entry, f"{path}.{index}")
-    else:
-        yield path, "null" if value is None else value
+def _setting(value: Any) -> bool | int | float | str:
+    return value if isinstance(value, bool | int | float | str) else json.dumps(value)
 
 
 def _tensorboard(home: RunFolder, known: str | None, step: int) -> GeneralTracker:

@@ -1,16 +1,21 @@
-"""The JSON Schema of a recipe."""
+"""The JSON Schemas of a recipe and of an ablation."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from parts import plugin, recipe_with, registry_of, router
+from ruamel.yaml import YAML
 
+from mtlora_core.ablate.definition import AblationOptions
+from mtlora_core.ablate.schema import ablation_schema
 from mtlora_core.component import Component
 from mtlora_core.recipe import Recipe
+from mtlora_core.registry import Registry
 from mtlora_core.schema import recipe_schema
 
 
@@ -108,3 +113,32 @@ def test_recipes_hold_to_the_schema_and_slips_do_not() -> None:
 
     assert [validator.is_valid(recipe) for recipe in good] == [True] * len(good)
     assert [validator.is_valid(recipe) for recipe in bad] == [False] * len(bad)
+
+
+# Of an ablation.
+
+
+def test_the_ablations_schema_has_every_key_of_a_file_and_the_executors() -> None:
+    schema = ablation_schema(registry_of())
+
+    assert schema["properties"].keys() == AblationOptions.model_fields.keys()
+    for reference in references(schema):
+        assert reference.removeprefix("#/$defs/") in schema["$defs"]
+
+
+def test_the_bundled_ablations_hold_to_the_schema_and_slips_do_not() -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="a validator shows what an editor shows")
+    validator = jsonschema.Draft202012Validator(ablation_schema(Registry.discover()))
+    files = sorted((Path(__file__).parents[1] / "examples" / "ablations").glob("*.yaml"))
+    bundled = [YAML(typ="safe").load(path) for path in files]
+    bad = [
+        {"recipe": "mtlora", "seed": 3},
+        {"recipe": "mtlora", "rows": [{"set": {"seed": 1}}]},
+        {"recipe": "mtlora", "match": "step"},
+        {"recipe": "mtlora", "tune": {"train.learning_rate": 1e-3}},
+        {"recipe": "mtlora", "executor": {"use": "local", "minuets": 3}},
+    ]
+
+    assert bundled
+    assert [list(validator.iter_errors(each)) for each in bundled] == [[]] * len(bundled)
+    assert [validator.is_valid(each) for each in bad] == [False] * len(bad)

@@ -236,11 +236,16 @@ def test_numbers_are_named_after_the_split_and_the_records_keys() -> None:
 
 
 def test_settings_are_a_recipe_flat_of_values_that_every_tracker_takes() -> None:
-    recipe = {"name": "x", "router": None, "regularizers": [{"use": "b", "weight": 1.0}]}
+    recipe = {
+        "name": "x",
+        "router": None,
+        "experts": {"count": 4},
+        "regularizers": [{"use": "b", "weight": 1.0}],
+    }
 
     assert settings(recipe) == {
         "name": "x",
         "router": "null",
-        "regularizers.0.use": "b",
-        "regularizers.0.weight": 1.0,
+        "experts.count": 4,
+        "regularizers": '[{"use": "b", "weight": 1.0}]',
     }

@@ -1,4 +1,4 @@
-"""``mtlora schema``: the JSON Schema of a recipe, for editors."""
+"""``mtlora schema``: the JSON Schema of a recipe or an ablation, for editors."""
 
 from __future__ import annotations
 
@@ -17,19 +17,27 @@ Out = Annotated[
     typer.Option("--out", metavar="FILE", help="Where to write it; without it, it is printed."),
 ]
 
+Ablation = Annotated[
+    bool, typer.Option("--ablation", help="Of the files of `mtlora ablate`, not of recipes.")
+]
+
 
 @reporting
-def schema(out: Out = None, first_party_only: FirstPartyOnly = False) -> None:
-    """Print the JSON Schema of a recipe, for editors.
+def schema(
+    ablation: Ablation = False, out: Out = None, first_party_only: FirstPartyOnly = False
+) -> None:
+    """Print the JSON Schema of a recipe or an ablation, for editors.
 
     It has the options of every installed part: an editor that knows it completes their names and
     marks what does not fit. For the YAML extension of VS Code, write it with --out
     recipe.schema.json, and as a recipe's first line write
     "# yaml-language-server: $schema=recipe.schema.json".
     """
+    from ..ablate.schema import ablation_schema
     from ..schema import recipe_schema
 
-    text = json.dumps(recipe_schema(installed(first_party_only)), indent=2)
+    of = ablation_schema if ablation else recipe_schema
+    text = json.dumps(of(installed(first_party_only)), indent=2)
     if out is None:
         typer.echo(text)
     else:

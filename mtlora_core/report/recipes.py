@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from ..changes import flat
 
 APART = ("name", "seed")
 """Keys that tell runs apart without making them different methods."""
@@ -14,10 +16,10 @@ def differing(recipes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
     None stands where a recipe has no such entry. Name and seed are left out.
     """
-    flat = [dict(_flat(recipe)) for recipe in recipes]
-    keys = [key for key in dict.fromkeys(key for own in flat for key in own) if key not in APART]
-    told = [key for key in keys if any(own.get(key) != flat[0].get(key) for own in flat)]
-    return [{key: _short(key, own.get(key)) for key in told} for own in flat]
+    entries = [dict(flat(recipe)) for recipe in recipes]
+    keys = [key for key in dict.fromkeys(key for own in entries for key in own) if key not in APART]
+    told = [key for key in keys if any(own.get(key) != entries[0].get(key) for own in entries)]
+    return [{key: _short(key, own.get(key)) for key in told} for own in entries]
 
 
 def phrase(value: Any) -> str:
@@ -46,12 +48,3 @@ def _short(key: str, value: Any) -> Any:
     """Return the name of a part without its package; every other value as it is."""
     named = key.rpartition(".")[2] == "use" and isinstance(value, str)
     return value.rpartition("/")[2] if named else value
-
-
-def _flat(recipe: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in recipe.items():
-        here = f"{path}.{key}" if path else str(key)
-        if isinstance(value, Mapping):
-            yield from _flat(value, here)
-        else:
-            yield here, value
