@@ -15,17 +15,25 @@ from typing import Any
 
 import pytest
 from cli_command import rows
-from installed_toys import environment
-from toys import toy_recipe
+
+from mtlora_transformers.testing import save_tiny
 
 SAVE_EVERY = 8
-TRAIN = {
-    "steps": 160,
-    "batch_size": 8,
-    "learning_rate": 1e-2,
-    "evaluate_every": 40,
-    "save_every": SAVE_EVERY,
+RECIPE = {
+    "name": "grid",
+    "placement": "component",
+    "experts": {"use": "hydra", "count": 2, "rank": 2},
+    "router": "token",
+    "tasks": {"use": "docstrings", "only": ["returns", "kind"], "limit": 64},
+    "train": {
+        "steps": 160,
+        "batch_size": 8,
+        "learning_rate": 1e-2,
+        "evaluate_every": 40,
+        "save_every": SAVE_EVERY,
+    },
 }
+"""The docstrings tasks at toy size, on a random encoder."""
 GRID = [
     *("--swap", "router=token,fine-grained"),
     *("--swap", "placement=component,block"),
@@ -49,13 +57,17 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def surroundings(tmp_path: Path) -> dict[str, str]:
-    (tmp_path / "toy.yaml").write_text(json.dumps(toy_recipe(train=TRAIN)))
-    return environment(tmp_path / "installed")
+    (tmp_path / "tiny").mkdir()
+    backbone = {"model": str(save_tiny(tmp_path / "tiny", "bert")), "max_length": 16}
+    recipe = {**RECIPE, "backbone": {"use": "transformers", **backbone}}
+    (tmp_path / "grid.yaml").write_text(json.dumps(recipe))
+    own = {"MTLORA_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
+    return {**os.environ, **own}
 
 
 def command(folder: Path, out: str) -> list[str]:
     return [
-        *(sys.executable, "-P", "-m", "mtlora_core", "ablate", str(folder / "toy.yaml")),
+        *(sys.executable, "-P", "-m", "mtlora_core", "ablate", str(folder / "grid.yaml")),
         *GRID,
         *("--out", str(folder / out)),
     ]
@@ -177,7 +189,7 @@ def test_ctrl_c_stops_the_cells_and_a_second_call_at_once_shares_the_rest(
         "-m",
         "mtlora_core",
         "ablate",
-        str(tmp_path / "toy.yaml"),
+        str(tmp_path / "grid.yaml"),
         *small,
     ]
     with subprocess.Popen(words, env=surroundings, stderr=subprocess.PIPE, text=True) as process:
