@@ -286,6 +286,12 @@ def test_rows_that_differ_in_what_is_held_still_are_warned_of(
     assert told in warning
 
 
+def test_more_tasks_are_what_a_scaling_study_is_about(tmp_path: Path) -> None:
+    study = study_of(recipe_in(tmp_path), tasks="1,2", swap=["train.batch_size=8,4"])
+
+    assert [line.partition(":")[0] for line in study.warnings] == ["not comparable in batch_size"]
+
+
 def test_rows_of_other_parts_are_comparable(tmp_path: Path) -> None:
     swap = ["router=each,grouped", "experts.count=2,3", "train.learning_rate=1e-4,1e-3"]
 

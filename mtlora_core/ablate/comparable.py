@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from ..resolve import Plan
@@ -36,18 +36,17 @@ _ASPECTS: Mapping[str, Aspect] = {
 
 
 def warnings_of(
-    plans: Mapping[str, Plan], baseline: str, matched: str | None = None
+    plans: Mapping[str, Plan], baseline: str, meant: Collection[str] = ()
 ) -> Iterator[str]:
     """Yield how rows differ from the baseline in what a comparison of methods holds still.
 
     Args:
         plans: By the names of the rows.
         baseline: The name of one of them.
-        matched: What was solved for; rows of as many ``steps`` train for as long, however the
-            recipes say it.
+        meant: What differs on purpose, or does not however the recipes say it.
     """
     for aspect, of in _ASPECTS.items():
-        if aspect == "training" and matched == "steps":
+        if aspect in meant:
             continue
         expected = of(plans[baseline])
         others = [name for name, plan in plans.items() if of(plan) != expected]

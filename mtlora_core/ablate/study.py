@@ -50,7 +50,10 @@ class Study:
     def warnings(self) -> list[str]:
         """Why rows are not comparable, as far as their recipes say."""
         plans = {row.name: row.plan for row in self.rows}
-        unlike = warnings_of(plans, self.baseline, self.options.match)
+        meant = ["training"] * (self.options.match == "steps") + ["subset"] * bool(
+            self.options.tasks
+        )
+        unlike = warnings_of(plans, self.baseline, meant)
         return [*unlike, *map(_unmatched, filter(_is_off, self.rows))]
 
     @property

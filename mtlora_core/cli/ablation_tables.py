@@ -43,7 +43,7 @@ def results(found: Row) -> Group:
     for row in found["rows"]:
         table.add_row(Text(row["name"]), *_row(row))
     size = figures.amount(len(found["seeds"]), "seed")
-    tasks = figures.amount(len(found["tasks"]), "task")
+    tasks = figures.amount(len(found["tasks"]), "task") if own else "each row's own tasks"
     lines: list[RenderableType] = [table, "", Text(f"test mean over {tasks} and {size}")]
     if not own:
         common = figures.amount(len(found["common"]), "task")

@@ -9,6 +9,7 @@ from . import tables, words
 from .figure import Figure
 from .forest import data, forest, small
 from .plot import Dot, Plot, Series
+from .scene import Panel
 from .study import Study
 from .table import Cells, Column, Table
 
@@ -118,21 +119,29 @@ def _against_parameters(study: Study) -> Iterator[Figure]:
 
 
 def _against_tasks(study: Study) -> Iterator[Figure]:
-    names = ("number", "row", "tasks", "mean", "low", "high")
-    table = _part(tables.rows(study), "growth", names)
+    table = tables.growth(study)
     if len({line["tasks"] for line in table.lines}) > 1:
         yield Figure(
             "Mean against the number of tasks",
-            "A row that stays as high further right keeps its accuracy as tasks are added, as far "
-            f"as the added tasks are as hard; a mark is a row by its number, {INTERVAL}.",
+            "Over its own tasks a row also falls because the added ones are harder; over the tasks "
+            "that all rows have it falls by what learning the others costs: a mark is a row by its "
+            f"number, {INTERVAL}, and a line joins rows of one recipe.",
             table,
-            [
-                Plot("tasks", "mean", counts=True).panel(
-                    _series(table, "tasks", "mean", interval=True)
-                )
-            ],
+            [_growth(study, table, over) for over in dict.fromkeys(map(_over, table.lines))],
+            columns=2,
             keyed=True,
         )
+
+
+def _growth(study: Study, table: Table, over: str) -> Panel:
+    lines = [line for line in table.lines if _over(line) == over]
+    series = _series(Table(table.name, table.columns, lines), "tasks", "mean", interval=True)
+    paths = [[series[study.number(row) - 1][0] for row in rows] for rows in study.growing]
+    return Plot("tasks", "mean", counts=True).panel(series, f"Mean over {over}", paths)
+
+
+def _over(line: Cells) -> str:
+    return str(line["over"])
 
 
 def _task_of(line: Cells) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from . import svg
 from .figure import Figure
+from .forest import WIDTH
 from .palette import DARK, LIGHT, variables
 from .scene import Line, Mark, Panel, Shape
 from .table import Table
@@ -100,10 +101,18 @@ def _figure(figure: Figure) -> dict[str, Any]:
         "name": figure.name,
         "title": figure.title,
         "reading": figure.reading,
+        "layout": _layout(figure),
         "pictures": [*_pictures(figure)],
         "table": _table(figure.table, f"{figure.title}: the numbers")
         | {"name": f"of-{figure.name}"},
     }
+
+
+def _layout(figure: Figure) -> str:
+    """Return how wide a figure and its panels may be, as a class of the style sheet."""
+    if len(figure.panels) == 1:
+        return "single"
+    return "wide" if figure.panels[0].width < WIDTH else "wide large"
 
 
 def _pictures(figure: Figure) -> Iterator[Markup]:

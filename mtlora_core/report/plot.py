@@ -50,8 +50,14 @@ class Plot:
     width: float = WIDTH
     height: float = HEIGHT
 
-    def panel(self, series: Series, title: str = "") -> Panel:
-        """Return a panel with all dots; one of several has a title in place of its upper label."""
+    def panel(self, series: Series, title: str = "", paths: Sequence[Sequence[Dot]] = ()) -> Panel:
+        """Return a panel with all dots.
+
+        Args:
+            series: The dots.
+            title: Of one panel among several, in place of its upper label.
+            paths: Dots of several series that a line joins.
+        """
         dots = [dot for own in series.values() for dot in own]
         heights = [y for dot in dots for y in (dot.y, dot.low, dot.high) if y is not None]
         heights += [0.0, 1.0] * self.shares
@@ -61,6 +67,7 @@ class Plot:
         x = spanning(across, left, self.width - RIGHT, logarithmic=self.logarithmic)
         name = fitted(title or self.up, self.width - 4)
         shapes = [Label((1, FONT), name, strong=bool(title)), *self._frame(x, y)]
+        shapes += [Line([(x.place(d.x), y.place(d.y)) for d in path], "axis") for path in paths]
         for number, own in series.items():
             shapes += self._drawn(x, y, number, own)
         return Panel(self.width, self.height, shapes, title)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+
+GROWTH = ("name", "seed", "subset")
+"""Keys in which the recipes differ that are one over more and more tasks."""
 
 Curve = Sequence[tuple[int, float]]
 """Steps, and a value at each."""
@@ -103,6 +107,16 @@ class Study:
     def number(self, row: Row) -> int:
         """Return the number, from 1, by which figures and tables speak of a row."""
         return self.rows.index(row) + 1
+
+    @property
+    def growing(self) -> Sequence[Sequence[Row]]:
+        """Rows of one recipe over more and more tasks, those of each recipe by themselves."""
+        alike: dict[str, list[Row]] = {}
+        for row in self.rows:
+            recipe = {key: v for key, v in row.first.recipe.items() if key not in GROWTH}
+            alike.setdefault(json.dumps(recipe, sort_keys=True), []).append(row)
+        ordered = [sorted(rows, key=lambda row: len(row.metrics)) for rows in alike.values()]
+        return [rows for rows in ordered if len(rows) > 1]
 
     @property
     def common(self) -> Sequence[str]:

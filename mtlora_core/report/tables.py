@@ -30,6 +30,9 @@ STEP = Column("step", "step", words.count)
 TASKS = Column("tasks", "tasks", words.count)
 PARAMETERS = Column("parameters", "trained parameters", words.count)
 
+OWN = "its own tasks"
+"""What the mean of a row is over where rows do not have the same tasks."""
+
 POINTS = 50
 """The most points of a curve of losses; each is the mean of the steps that it stands for."""
 
@@ -65,6 +68,19 @@ def tasks(study: Study) -> Table:
         if task in row.first.scores
     ]
     return Table("tasks", columns, lines)
+
+
+def growth(study: Study) -> Table:
+    """Return each row's mean over its own tasks, then over those that all rows have."""
+    shared = f"the {len(study.common)} task{'s' * (len(study.common) != 1)} of all rows"
+    over = {OWN: None, shared: study.common}
+    lines = [
+        {**_named(study, row), "over": name, "tasks": len(row.metrics), **_summary(row.means(some))}
+        for name, some in over.items()
+        if some is None or some
+        for row in study.rows
+    ]
+    return Table("growth", (*ROW, Column("over", "mean over"), TASKS, *MEAN, SEEDS), lines)
 
 
 def validation(study: Study) -> Table:

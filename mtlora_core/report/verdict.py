@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from . import words
 from .study import Study
 from .table import Cells
-from .tables import rows
+from .tables import OWN, growth, rows
 
 FEW = 3
 """How many rows a sentence names; the table has them all."""
@@ -19,10 +19,18 @@ def verdict(study: Study) -> list[str]:
     if len(lines) == 1:
         return [f"One row, {_mean(lines[0])}: there is nothing to compare it with."]
     compared = [line for line in lines if line["difference"] is not None]
-    best = max(
-        (line for line in lines if _known(line["mean"])), key=lambda c: float(c["mean"] or 0)
-    )
-    return [f"The highest mean is that of {_mean(best)}.", *_against(study, compared)]
+    return [_best(study), *_against(study, compared)]
+
+
+def _best(study: Study) -> str:
+    """Return which row is highest, over the tasks that all rows have where they differ in them."""
+    lines, begins = rows(study).lines, "The"
+    if 0 < len(study.common) < len(study.tasks):
+        lines = [line for line in growth(study).lines if line["over"] != OWN]
+        begins = f"Over {lines[0]['over']}, the"
+    known = [line for line in lines if _known(line["mean"])]
+    best = max(known, key=lambda line: float(line["mean"] or 0))
+    return f"{begins} highest mean is that of {_mean(best)}."
 
 
 def _against(study: Study, compared: Sequence[Cells]) -> Iterator[str]:
