@@ -249,7 +249,7 @@ class FaultyTransformOptions(TransformOptions):
 
 
 class Average:
-    def __init__(self, options: FaultyTransformOptions) -> None:
+    def __init__(self, options: FaultyTransformOptions, tasks: Sequence[str], groups: int) -> None:
         self.fault, self.calls = options.fault, 0
 
     def __call__(self, gradients: TaskGradients) -> list[Tensor]:

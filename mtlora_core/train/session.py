@@ -39,8 +39,8 @@ class Progress:
 class Session:
     """A training under way.
 
-    Every random choice is a function of seed and step, so the model, the optimizer and
-    :class:`Progress` are all that a resumed run needs.
+    Every random choice is a function of seed and step, so the model, what its regularizers
+    remember, the optimizer and :class:`Progress` are all that a resumed run needs.
     """
 
     model: MultiTaskModel

@@ -25,9 +25,8 @@ from torchjd.aggregation import (
 
 import mtlora_torchjd
 from mtlora_core.component import load
-from mtlora_core.interfaces import TaskGradients
 from mtlora_core.options import TransformOptions
-from mtlora_core.testing import check_transform, components_of, described
+from mtlora_core.testing import check_transform, components_of, described, task_gradients
 from mtlora_torchjd.weighted import normalized
 
 SEED = 3
@@ -72,12 +71,17 @@ def draw_rows(tasks: int, size: int, seed: int = 0) -> Tensor:
     return torch.randn(tasks, size, generator=torch.Generator().manual_seed(seed)).double()
 
 
+def names(tasks: int) -> tuple[str, ...]:
+    return tuple(f"task{i}" for i in range(tasks))
+
+
 def transformed(
     name: str, *groups: Sequence[Tensor], seed: int = SEED, **options: Any
 ) -> Sequence[Tensor]:
     component = described(mtlora_torchjd, "regularizer", name)
-    transform = load(component.build)(load(component.options).model_validate(options))
-    made: Sequence[Tensor] = transform(TaskGradients(groups, tuple(range(len(groups[0][0]))), seed))
+    read = load(component.options).model_validate(options)
+    transform = load(component.build)(read, names(len(groups[0][0])), len(groups))
+    made: Sequence[Tensor] = transform(task_gradients(groups, seed=seed))
     return made
 
 
