@@ -58,7 +58,7 @@ class GradNormOptions(TransformOptions):
     """Over which parameters a task's gradient is one vector, with weights of its own: all, those of
     a layer together, or every parameter tensor alone."""
     alpha: NonNegativeFloat = 1.5
-    """How strongly tasks that are behind are favoured: 0 makes all gradients equally long; the
-    paper takes 1.5 for tasks that differ much, and 0.12 for such as are alike."""
+    """How strongly tasks that are behind are favoured: 0 makes all gradients equally long; tasks
+    that differ much want more."""
     learning_rate: PositiveFloat = 0.025
-    """Adam's, for the weights; the default is the paper's."""
+    """Adam's, for the weights."""
