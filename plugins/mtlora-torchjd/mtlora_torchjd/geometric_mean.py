@@ -16,7 +16,8 @@ def geometric_mean(options: GeometricMeanOptions, tasks: Sequence[str]) -> LossW
     """Weigh losses as the gradient of their geometric mean does, by ``(Π_j ℓ_j)^{1/n} / ℓ_i``.
 
     The geometric loss strategy of Chennupati et al., "MultiNet++: Multi-Stream Feature Aggregation
-    and Geometric Loss Strategy for Multi-Task Learning", https://arxiv.org/abs/1904.08492. A task's scale means nothing: all go down at the same relative rate.
+    and Geometric Loss Strategy for Multi-Task Learning", https://arxiv.org/abs/1904.08492. The
+    scale of a task's loss means nothing: all go down at the same relative rate.
 
     Where we depart: the factor n, the tasks of the step, by which equal losses give joint training.
     """

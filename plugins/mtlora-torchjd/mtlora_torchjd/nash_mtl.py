@@ -20,9 +20,8 @@ class NashMTL(nn.Module):
     """``T^{-1/2} Σ_t α_t g_t`` with ``K α = 1 / α``, K the gradients' Gramian over its trace.
 
     Nash-MTL of Navon et al., "Multi-Task Learning as a Bargaining Game",
-    https://arxiv.org/abs/2202.01017, Algorithm 1, by TorchJD's form of the paper's code: a series
-    of convex programs that ECOS solves through cvxpy, each starting from the last solution. It
-    often ends before the equation holds; where it finds nothing, the last weights stay.
+    https://arxiv.org/abs/2202.01017, Algorithm 1, by TorchJD's form of the paper's code: convex
+    programs that ECOS solves through cvxpy. Where it finds no solution, the last weights stay.
 
     Remembers α for every group of the scope, ``[groups, T]``, and how many steps each has seen. Of
     an absent task, or one whose gradient is 0, it stays.
@@ -39,7 +38,7 @@ class NashMTL(nn.Module):
 
     def __init__(self, options: NashMTLOptions, tasks: Sequence[str], groups: int) -> None:
         super().__init__()
-        self.update_every, self.optim_niter = options.update_every, options.optim_niter
+        self.update_every = options.update_every
         self.register_buffer("alpha", torch.ones(groups, len(tasks), dtype=torch.float64))
         self.register_buffer("calls", torch.zeros(groups, dtype=torch.int64))
         self._theirs: dict[int, TheirNashMTL] = {}
@@ -81,5 +80,5 @@ class NashMTL(nn.Module):
     def _solver(self, tasks: int) -> TheirNashMTL:
         """Return TorchJD's solver for a number of tasks, which it sets up once."""
         if tasks not in self._theirs:
-            self._theirs[tasks] = TheirNashMTL(tasks, max_norm=0.0, optim_niter=self.optim_niter)
+            self._theirs[tasks] = TheirNashMTL(tasks, max_norm=0.0)
         return self._theirs[tasks]

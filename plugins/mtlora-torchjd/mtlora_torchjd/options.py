@@ -95,8 +95,6 @@ class NashMTLOptions(AggregatorOptions):
 
     update_every: PositiveInt = 1
     """Steps for which weights are kept; solving takes longer than a small model's step."""
-    optim_niter: PositiveInt = 20
-    """The most convex programs of one solution."""
 
 
 class ConFIGOptions(AggregatorOptions):
