@@ -71,7 +71,7 @@ def finish_with_two(folder: Path, *words: str) -> None:
     subprocess.run([sys.executable, *launcher, str(SCRIPT), str(folder), *words], check=True)
 
 
-@pytest.mark.parametrize("variant", ["--exact", "--surgery"])
+@pytest.mark.parametrize("variant", ["--exact", "--surgery", "--weighing", "--remembering"])
 def test_two_processes_give_the_result_of_one(tmp_path: Path, variant: str) -> None:
     finish(tmp_path / "one", variant)
     finish_with_two(tmp_path / "two", variant)
@@ -81,6 +81,7 @@ def test_two_processes_give_the_result_of_one(tmp_path: Path, variant: str) -> N
     for before, now in zip(one, two, strict=True):
         assert now["losses"] == pytest.approx(before["losses"], rel=1e-4)
         assert now["gradient_norm"] == pytest.approx(before["gradient_norm"], rel=1e-3)
+        assert now.get("weights") == pytest.approx(before.get("weights"), rel=1e-3)
     assert_conflicts_agree(one, two)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,13 +39,13 @@ def check_transform(component: Component, options: Mapping[str, Any] | None = No
         component: The transform's description.
         options: Its options, as a recipe writes them.
     """
-    transform, other = (_built(component, options) for _ in range(2))
+    _check_memory(partial(_built, component, options))
+    transform = _built(component, options)
     for tasks in ((0,), (1, 4), (0, 1, 2, 3, 4)):
         _check_rows_stay(transform, tasks)
         _check_repeatable(transform, tasks)
         _check_zero_rows(transform, tasks)
     _check_alone(_built(component, options))
-    _check_memory(transform, other)
 
 
 def _built(component: Component, options: Mapping[str, Any] | None) -> GradientTransform:
@@ -117,9 +118,10 @@ def _check_alone(transform: GradientTransform) -> None:
         assert cosine > 0.999, "a single task's gradient is turned, and there is no other task"
 
 
-def _check_memory(transform: GradientTransform, other: GradientTransform) -> None:
+def _check_memory(build: Callable[[], GradientTransform]) -> None:
+    transform = build()
     for step, tasks in enumerate(STEPS):
-        before = memory_of(transform)
+        before, other = memory_of(transform), build()
         _remember(other, before)
         first = _combined(transform, _gradients(tasks, step=step))
         second = _combined(other, _gradients(tasks, step=step))

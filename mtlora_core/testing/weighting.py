@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,8 +27,7 @@ def check_weighting(component: Component, options: Mapping[str, Any] | None = No
         options: Its options, as a recipe writes them.
     """
     current = component.capabilities["weighs_losses"] == "current"
-    weighting, other = (_built(component, options) for _ in range(2))
-    _check_memory(weighting, other, current)
+    _check_memory(partial(_built, component, options), current)
     for loss in (0.0, 1e-12, 1e6):
         weighting = _built(component, options)
         for number in range(4):
@@ -64,9 +64,10 @@ def _take(weighting: LossWeighting, step: StepLosses, current: bool) -> Tensor:
     return weights
 
 
-def _check_memory(weighting: LossWeighting, other: LossWeighting, current: bool) -> None:
+def _check_memory(build: Callable[[], LossWeighting], current: bool) -> None:
+    weighting = build()
     for number, tasks in enumerate(STEPS):
-        before = memory_of(weighting)
+        before, other = memory_of(weighting), build()
         other.load_state_dict(before)
         first, second = (_take(w, _step(number, tasks), current) for w in (weighting, other))
         assert torch.equal(first, second), "remembers something that is not in its state_dict"
