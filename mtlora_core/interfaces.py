@@ -237,10 +237,10 @@ class GradientTransform(Protocol):
     """Makes one gradient of the tasks' gradients. A function will do.
 
     A function of its input alone, so that a resumed run and every process do the same. One that
-    remembers earlier steps is an :class:`torch.nn.Module` too, whose ``state_dict`` holds, in
-    tensors on the CPU whose shapes never change, all that it remembers: by group and by task, and
-    of a group or task that is not in a step nothing moves. It is saved with a checkpoint, not with
-    the adapters, and a step that is not taken (its gradient is not finite) is undone.
+    remembers earlier steps is an :class:`torch.nn.Module` too, whose ``state_dict`` holds all that
+    it remembers, by group and by task, in tensors on the CPU whose shapes never change; a step
+    teaches nothing of groups and tasks that it does not have. The state is saved with a checkpoint,
+    not with the adapters. A step that is not taken, since its gradient is not finite, is undone.
     """
 
     def __call__(self, gradients: TaskGradients) -> Sequence[Tensor]:
@@ -270,9 +270,10 @@ class StepLosses:
 class LossWeighting(nn.Module, ABC):
     """Weighs the tasks' losses before the one backward pass of a step.
 
-    All that it remembers is in its ``state_dict``, in tensors on the CPU whose shapes never change,
-    by task; of a task that is not in a step nothing moves. It is saved with a checkpoint, not with
-    the adapters, and a step that is not taken (its gradient is not finite) is undone.
+    All that it remembers is in its ``state_dict``, by task, in tensors on the CPU whose shapes
+    never change; a step teaches nothing of tasks that it does not have. The state is saved with a
+    checkpoint, not with the adapters. A step that is not taken, since its gradient is not finite,
+    is undone.
     """
 
     @abstractmethod

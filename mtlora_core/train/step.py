@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import cached_property
 from time import perf_counter
 from typing import Any
 
@@ -108,7 +109,7 @@ class _Step:
         return Weighing(
             session.model.adapters.weighting,
             self.task_ids,
-            self.means,
+            lambda: self.means,
             epoch=session.progress.step // session.per_epoch,
             seed=derive(session.seed, "weighting", session.progress.step),
         )
@@ -123,7 +124,7 @@ class _Step:
             self.task_ids,
             seed=derive(session.seed, "transform", session.progress.step),
             forwards=session.options.accumulate,
-            losses=self.means,
+            losses=lambda: self.means,
             accelerator=session.accelerator,
             scale=session.scaler.get_scale(),
         )
@@ -195,8 +196,12 @@ class _Step:
             terms.append(share * penalty)
         return terms
 
+    @cached_property
     def means(self) -> Tensor:
-        """Return each present task's mean loss, ``[T]``, over all forwards and processes."""
+        """Each present task's mean loss, ``[T]``, over all forwards and processes.
+
+        Asked for after the last forward, by all processes alike.
+        """
         totals = self.tally.totals([f"loss {n}" for n in self.counts], self.session.accelerator)
         return totals / totals.new_tensor([*self.counts.values()])
 
