@@ -46,7 +46,7 @@ class GradNorm(nn.Module):
         at = torch.tensor(gradients.indices)[:, None], torch.tensor(gradients.task_ids)
         gramians = gradients.gramians
         norms = gramians.diagonal(dim1=1, dim2=2).cpu().double().sqrt()  # [M, T]
-        weights = self.weights.value[at].clone()
+        weights = self.weights.value[at]
         self._learn(at, weights, norms, self._rates(at[1], gradients.losses.cpu().double()))
         return gradients.weighted(weights.to(gramians))
 
