@@ -81,16 +81,7 @@ class Parts:
             if reason:
                 yield keys, reason
         yield from self._only_one(self._transforms(), "transforms gradients", "takes one gradient")
-        weightings = [(keys, part) for keys, part in self.found.items() if part.weighs_losses]
-        yield from self._only_one(weightings, "weighs losses", "takes one weight a task")
-        for keys, part in weightings:
-            if part.capabilities["weighs_losses"] == "current" and self.forwards > 1:
-                yield (
-                    keys,
-                    f"{part.name!r} weighs the losses of a step by these losses, and with "
-                    f"train.accumulate: {self.forwards} most are known too late; write "
-                    "train.accumulate: 1, or take a weighting that reads earlier steps",
-                )
+        yield from self._weighting_problems()
 
     def notices(self) -> Iterator[Problem]:
         """Yield what is allowed and hardly meant."""
@@ -115,6 +106,18 @@ class Parts:
 
     def _transforms(self) -> list[tuple[Keys, Component]]:
         return [(keys, part) for keys, part in self.found.items() if part.transforms_gradients]
+
+    def _weighting_problems(self) -> Iterator[Problem]:
+        weightings = [(keys, part) for keys, part in self.found.items() if part.weighs_losses]
+        yield from self._only_one(weightings, "weighs losses", "takes one weight a task")
+        for keys, part in weightings:
+            if part.capabilities["weighs_losses"] == "current" and self.forwards > 1:
+                yield (
+                    keys,
+                    f"{part.name!r} weighs the losses of a step by these losses, and with "
+                    f"train.accumulate: {self.forwards} most are known too late; write "
+                    "train.accumulate: 1, or take a weighting that reads earlier steps",
+                )
 
     def _only_one(
         self, parts: Sequence[tuple[Keys, Component]], does: str, why: str
