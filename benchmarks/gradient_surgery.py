@@ -22,11 +22,11 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from mtlora_core.compose import compose
-from mtlora_core.interfaces import TaskGradients
 from mtlora_core.recipe import ConflictOptions, MeasureOptions, load_recipe
 from mtlora_core.registry import Registry
 from mtlora_core.resolve import resolve
 from mtlora_core.tasks import Example, Task, TaskData
+from mtlora_core.testing import task_gradients
 from mtlora_core.train.corpus import Pick
 from mtlora_core.train.engine import make_accelerator
 from mtlora_core.train.objectives import example_losses, shares
@@ -112,7 +112,7 @@ def fix_batch(session: Session, counts: Sequence[int]) -> None:
 
 def take_separate_step(session: Session) -> None:
     """Take the step of a session without a transform as everyone else does: a backward a task."""
-    model, transform = session.model, OrthogonalGradient(OrthogonalGradientOptions())
+    model, transform = session.model, OrthogonalGradient(OrthogonalGradientOptions(), (), 1)
     model.train()
     batch = session.train.batch(session.picks())
     counts = Counter(model.tasks[t].name for t in batch.task_ids)
@@ -129,7 +129,7 @@ def take_separate_step(session: Session) -> None:
         for parameter in model.adapters.parameters():
             parameter.grad = None
     groups = [[torch.stack(own)] for own in zip(*rows, strict=True)]
-    gradients = TaskGradients(groups, tuple(range(len(rows))), session.progress.step)
+    gradients = task_gradients(groups, seed=session.progress.step)
     for parameter, vector in zip(model.adapters.parameters(), transform(gradients), strict=True):
         parameter.grad = vector.view_as(parameter)
     trained = [p for p in model.parameters() if p.requires_grad]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from . import bytask
 from .context import TaskContext
 from .errors import CompositionError
-from .interfaces import Experts, GradientTransform, Penalty, Router, SiteInput
+from .interfaces import Experts, GradientTransform, LossWeighting, Penalty, Router, SiteInput
 from .options import Scope
 from .sites import Site
 from .taskaxis import TaskAxis
@@ -95,6 +95,16 @@ class ScopedTransform:
     transform: GradientTransform
 
 
+@dataclass(frozen=True)
+class TimedWeighting:
+    """The loss weighting of the recipe, by its part's name."""
+
+    name: str
+    current: bool
+    """Whether it reads the losses of the step that it weighs."""
+    weighting: LossWeighting
+
+
 class Adapters(nn.Module):
     """The adapters of a model, by site; attached to a backbone by forward hooks.
 
@@ -103,6 +113,7 @@ class Adapters(nn.Module):
         tasks: The names of the tasks, in the order of their ids.
         penalties: The recipe's penalties.
         transform: The recipe's gradient transform, for the training loop.
+        weighting: The recipe's loss weighting, for the training loop.
     """
 
     def __init__(
@@ -111,12 +122,14 @@ class Adapters(nn.Module):
         tasks: Sequence[str] = (),
         penalties: Sequence[WeightedPenalty] = (),
         transform: ScopedTransform | None = None,
+        weighting: TimedWeighting | None = None,
     ) -> None:
         super().__init__()
         self.sites = nn.ModuleDict({adapter.site.name: adapter for adapter in adapters})
         self.context = TaskContext(tuple(tasks))
         self.penalties = tuple(penalties)
         self.transform = transform
+        self.weighting = weighting
         self._handles: list[Any] = []
 
     def __iter__(self) -> Iterator[Adapter]:

@@ -47,6 +47,8 @@ class Parts:
     """Every installed part, for advice."""
     packed: bool = False
     """Whether the backbone keeps its weights quantized."""
+    forwards: int = 1
+    """How many forwards a step has on one process."""
 
     @property
     def experts(self) -> Component | None:
@@ -78,13 +80,8 @@ class Parts:
             reason = self._penalty_problem(part)
             if reason:
                 yield keys, reason
-        for keys, part in self._transforms()[1:]:
-            first, other = self._transforms()[0]
-            yield (
-                keys,
-                f"{part.name!r} transforms gradients, and so does {other.name!r} at "
-                f"{'.'.join(map(str, first))}; a step takes one gradient, so keep one of them",
-            )
+        yield from self._only_one(self._transforms(), "transforms gradients", "takes one gradient")
+        yield from self._weighting_problems()
 
     def notices(self) -> Iterator[Problem]:
         """Yield what is allowed and hardly meant."""
@@ -109,6 +106,29 @@ class Parts:
 
     def _transforms(self) -> list[tuple[Keys, Component]]:
         return [(keys, part) for keys, part in self.found.items() if part.transforms_gradients]
+
+    def _weighting_problems(self) -> Iterator[Problem]:
+        weightings = [(keys, part) for keys, part in self.found.items() if part.weighs_losses]
+        yield from self._only_one(weightings, "weighs losses", "takes one weight a task")
+        for keys, part in weightings:
+            if part.capabilities["weighs_losses"] == "current" and self.forwards > 1:
+                yield (
+                    keys,
+                    f"{part.name!r} weighs the losses of a step by these losses, and with "
+                    f"train.accumulate: {self.forwards} most are known too late; write "
+                    "train.accumulate: 1, or take a weighting that reads earlier steps",
+                )
+
+    def _only_one(
+        self, parts: Sequence[tuple[Keys, Component]], does: str, why: str
+    ) -> Iterator[Problem]:
+        for keys, part in parts[1:]:
+            first, other = parts[0]
+            yield (
+                keys,
+                f"{part.name!r} {does}, and so does {other.name!r} at "
+                f"{'.'.join(map(str, first))}; a step {why}, so keep one of them",
+            )
 
     def _transform_notices(self) -> Iterator[Problem]:
         for keys, part in self.found.items():

@@ -35,7 +35,7 @@ CAPABILITIES: Mapping[Kind, Mapping[str, type | tuple[type, ...]]] = {
         "needs_task": bool,
         "start_equal": bool,
     },
-    "regularizer": {"penalizes": str, "transforms_gradients": bool},
+    "regularizer": {"penalizes": str, "transforms_gradients": bool, "weighs_losses": str},
     "placement": {"sites": tuple},
     "backbone": {"language": bool},
     "tasks": {},
@@ -55,8 +55,9 @@ experts
     example, whatever the router), ``start_equal`` (fresh experts differ in nothing, so only their
     weights can tell them apart).
 regularizer
-    Either ``penalizes`` (``weights``, ``routing``, or ``selection``: which experts a sparse router
-    keeps) or ``transforms_gradients``.
+    One of ``penalizes`` (``weights``, ``routing``, or ``selection``: which experts a sparse router
+    keeps), ``transforms_gradients``, and ``weighs_losses`` (by losses of ``earlier`` steps, or by
+    the ``current`` step's own, which are known only where a step has one forward).
 placement
     ``sites`` (of ``projection`` and ``block``).
 backbone
@@ -94,6 +95,11 @@ class Component:
         """Whether this is a regularizer that makes one gradient of the tasks' gradients."""
         return bool(self.capabilities.get("transforms_gradients", False))
 
+    @property
+    def weighs_losses(self) -> bool:
+        """Whether this is a regularizer that weighs the tasks' losses."""
+        return "weighs_losses" in self.capabilities
+
 
 def problems_of(component: Component) -> list[str]:
     """Return what breaks the contract in a description; nothing is imported."""
@@ -123,13 +129,20 @@ def problems_of(component: Component) -> list[str]:
 
 
 def _regularizer_problems(where: str, component: Component) -> list[str]:
-    penalizes = "penalizes" in component.capabilities
-    if penalizes == component.transforms_gradients:
-        said = "both" if penalizes else "neither"
+    declared = {
+        "penalizes": "penalizes" in component.capabilities,
+        "transforms_gradients": component.transforms_gradients,
+        "weighs_losses": component.weighs_losses,
+    }
+    said = [name for name, does in declared.items() if does]
+    if len(said) != 1:
         return [
-            f"{where}: declares {said} of 'penalizes' and 'transforms_gradients'; "
-            "a regularizer does one of the two"
+            f"{where}: declares {' and '.join(map(repr, said)) or 'none'} of "
+            f"{', '.join(map(repr, declared))}; a regularizer does one of them"
         ]
+    weighs = component.capabilities.get("weighs_losses")
+    if weighs not in (None, "earlier", "current"):
+        return [f"{where}: capability 'weighs_losses' must be earlier or current, not {weighs!r}"]
     return []
 
 

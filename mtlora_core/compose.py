@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from .adapters import Adapter, Adapters, ScopedTransform, WeightedPenalty
+from .adapters import Adapter, Adapters, ScopedTransform, TimedWeighting, WeightedPenalty
 from .component import load
 from .errors import CompositionError, DataError
+from .groups import grouped
 from .interfaces import Backbone, Experts, Router
 from .model import MultiTaskModel
 from .options import PenaltyOptions, TransformOptions
@@ -149,17 +150,25 @@ def attach(
     """
     read = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     plan = resolve(read, registry or Registry.discover(), module)
-    if plan.transform is not None:
-        raise CompositionError(
-            f"{plan.transform.component.name!r} transforms the gradients of a step, which is the "
-            "training loop's: leave it out, or train with mtlora_core.fit"
-        )
+    _refuse_needing_the_loop(plan)
     if not tasks:
         _refuse_needing_tasks(plan)
     adapters = build_adapters(plan, tasks)
     with named("the model and the placement", plan.backbone, plan.placement):
         adapters.attach(module)
     return adapters.to(next(module.parameters()).device)
+
+
+def _refuse_needing_the_loop(plan: Plan) -> None:
+    does = {"transforms the gradients": plan.transform, "weighs the losses": plan.weighting}
+    needing = [
+        f"{bound.component.name!r} {what} of a step, which is the training loop's: "
+        "leave it out, or train with mtlora_core.fit"
+        for what, bound in does.items()
+        if bound is not None
+    ]
+    if needing:
+        raise CompositionError(needing)
 
 
 def _refuse_needing_tasks(plan: Plan) -> None:
@@ -180,16 +189,31 @@ def build_adapters(plan: Plan, tasks: Sequence[str]) -> Adapters:
         for b in plan.penalties
     ]
     adapters = [_adapter(plan, site, tasks) for site in plan.sites]
-    return Adapters(adapters, tasks, penalties, _transform(plan))
+    return Adapters(
+        adapters, tasks, penalties, _transform(plan, adapters, tasks), _weighting(plan, tasks)
+    )
 
 
-def _transform(plan: Plan) -> ScopedTransform | None:
+def _transform(
+    plan: Plan, adapters: Sequence[Adapter], tasks: Sequence[str]
+) -> ScopedTransform | None:
     bound = plan.transform
     if bound is None:
         return None
     assert isinstance(bound.options, TransformOptions), "a transform's options say its scope"
-    transform = load(bound.component.build)(bound.options)
-    return ScopedTransform(bound.component.name, bound.options.scope, transform)
+    scope = bound.options.scope
+    groups = len(grouped(adapters, scope))
+    transform = load(bound.component.build)(bound.options, tasks, groups)
+    return ScopedTransform(bound.component.name, scope, transform)
+
+
+def _weighting(plan: Plan, tasks: Sequence[str]) -> TimedWeighting | None:
+    bound = plan.weighting
+    if bound is None:
+        return None
+    current = bound.component.capabilities["weighs_losses"] == "current"
+    weighting = load(bound.component.build)(bound.options, tasks)
+    return TimedWeighting(bound.component.name, current, weighting)
 
 
 def adapter_parameters(plan: Plan, tasks: Sequence[str]) -> int:

@@ -206,6 +206,10 @@ class TaskGradients:
     """The T tasks that have examples in the step, row by row."""
     seed: int
     """The same for all groups and processes, another every step: seed generators with this."""
+    losses: Tensor
+    """``[T]``, the mean loss of each of these tasks in the step, over forwards and processes."""
+    indices: Sequence[int]
+    """Which of all groups of the scope each of these M is, for what is remembered of it."""
 
     @cached_property
     def products(self) -> Sequence[Tensor]:
@@ -232,7 +236,11 @@ class TaskGradients:
 class GradientTransform(Protocol):
     """Makes one gradient of the tasks' gradients. A function will do.
 
-    A function of its input alone, so that a resumed run and every process do the same.
+    A function of its input alone, so that a resumed run and every process do the same. One that
+    remembers earlier steps is an :class:`torch.nn.Module` too, whose ``state_dict`` holds all that
+    it remembers, by group and by task, in tensors on the CPU whose shapes never change; a step
+    teaches nothing of groups and tasks that it does not have. The state is saved with a checkpoint,
+    not with the adapters. A step that is not taken, since its gradient is not finite, is undone.
     """
 
     def __call__(self, gradients: TaskGradients) -> Sequence[Tensor]:
@@ -241,6 +249,43 @@ class GradientTransform(Protocol):
         Called several times a step where that saves memory, each time with other groups.
         """
         ...
+
+
+@dataclass(frozen=True)
+class StepLosses:
+    """The tasks of one step and their losses, as a weighting sees them."""
+
+    task_ids: tuple[int, ...]
+    """The n tasks that have examples in the step, ascending."""
+    losses: Tensor
+    """``[n]`` in float64 on the CPU, each one's mean loss in the step, unweighted, over forwards
+    and processes. NaN where the forward is still to come: in :meth:`LossWeighting.weights`, unless
+    the component declares ``weighs_losses: current``."""
+    epoch: int
+    """How many times the examples have been passed through before this step."""
+    seed: int
+    """The same on all processes, another every step: seed generators with this."""
+
+
+class LossWeighting(nn.Module, ABC):
+    """Weighs the tasks' losses before the one backward pass of a step.
+
+    All that it remembers is in its ``state_dict``, by task, in tensors on the CPU whose shapes
+    never change; a step teaches nothing of tasks that it does not have. The state is saved with a
+    checkpoint, not with the adapters. A step that is not taken, since its gradient is not finite,
+    is undone.
+    """
+
+    @abstractmethod
+    def weights(self, step: StepLosses) -> Tensor:
+        """Return what each task's part of the step's loss is multiplied by, ``[n]``; called once.
+
+        1 leaves a task as in joint training, so weights of a mean are multiplied by n. The parts
+        are those that ``loss.average`` and the tasks' own ``weight`` make.
+        """
+
+    def after_step(self, step: StepLosses) -> None:
+        """Learn from a step that was taken, whose losses are known now."""
 
 
 @dataclass(frozen=True)
@@ -450,8 +495,22 @@ class BuildPenalty(Protocol):
 class BuildTransform(Protocol):
     """Makes a gradient transform. Its scope is applied by the training loop."""
 
-    def __call__(self, options: Any) -> GradientTransform:
-        """Return the transform."""
+    def __call__(self, options: Any, tasks: Sequence[str], groups: int) -> GradientTransform:
+        """Return the transform.
+
+        Args:
+            options: The recipe's.
+            tasks: The names of all tasks, in the order of their ids.
+            groups: How many groups of parameters the scope makes.
+        """
+        ...
+
+
+class BuildWeighting(Protocol):
+    """Makes a loss weighting."""
+
+    def __call__(self, options: Any, tasks: Sequence[str]) -> LossWeighting:
+        """Return the weighting; ``tasks`` are the names of all, in the order of their ids."""
         ...
 
 
@@ -477,17 +536,20 @@ __all__ = [
     "BuildRouter",
     "BuildTasks",
     "BuildTransform",
+    "BuildWeighting",
     "Encoded",
     "Experts",
     "Factors",
     "GradientTransform",
     "Inputs",
     "LanguageModel",
+    "LossWeighting",
     "Options",
     "Penalty",
     "Router",
     "Routing",
     "SiteInput",
+    "StepLosses",
     "StepRouting",
     "TaskGradients",
 ]

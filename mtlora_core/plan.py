@@ -44,12 +44,17 @@ class Plan:
     @property
     def penalties(self) -> tuple[Bound, ...]:
         """The regularizers that are added to the loss."""
-        return tuple(b for b in self.regularizers if not b.component.transforms_gradients)
+        return tuple(b for b in self.regularizers if "penalizes" in b.component.capabilities)
 
     @property
     def transform(self) -> Bound | None:
         """The regularizer that makes one gradient of the tasks' gradients."""
         return next((b for b in self.regularizers if b.component.transforms_gradients), None)
+
+    @property
+    def weighting(self) -> Bound | None:
+        """The regularizer that weighs the tasks' losses."""
+        return next((b for b in self.regularizers if b.component.weighs_losses), None)
 
     def rows_kept(self) -> tuple[str, ...]:
         """Return why a step keeps the gradients of all tasks; nothing where it need not.

@@ -284,6 +284,7 @@ def _check_pairing(
         shape.causal if shape else None,
         [installed.component for installed in registry.parts()],
         packed=shape.packed if shape else False,
+        forwards=report.recipe.train.accumulate,
     )
     report.unfitting(parts.problems())
     report.notices += [f"{report.recipe.where(*keys)}: {text}" for keys, text in parts.notices()]

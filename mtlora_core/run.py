@@ -14,6 +14,7 @@ import numpy as np
 from .compose import compose, load_tasks
 from .conflicts import conflict_rates
 from .errors import RecipeError, RunFolderError
+from .groups import count_shared
 from .lock import differences, make_lock
 from .model import MultiTaskModel
 from .registry import relay
@@ -27,7 +28,6 @@ from .train.baselines import Baseline, baselines
 from .train.corpus import Corpus
 from .train.engine import make_accelerator, peak_memory
 from .train.evaluate import split_table
-from .train.gradients import count_shared
 from .train.loop import advance, keep
 from .train.session import Session, start, total_steps
 

@@ -176,6 +176,11 @@ def transform(name: str) -> Component:
     return part("regularizer", name, SurgeryOptions, capabilities=capabilities)
 
 
+def weighting(name: str, reads: str) -> Component:
+    """Return a loss weighting that reads the losses of ``earlier`` steps or the ``current`` one."""
+    return part("regularizer", name, NoOptions, capabilities={"weighs_losses": reads})
+
+
 STANDARD = (
     part("backbone", "frozen", FrozenOptions),
     part("placement", "side", SideOptions, capabilities={"sites": ("projection", "block")}),
@@ -191,6 +196,8 @@ STANDARD = (
     penalty("apart", "weights"),
     penalty("even", "routing"),
     transform("surgery"),
+    weighting("slow", "earlier"),
+    weighting("swift", "current"),
 )
 
 

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate import Accelerator
-from taskrows import clear, model_of, separate, task_losses
+from taskrows import clear, collector, model_of, separate, task_losses
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 from toys import toy_recipe, toy_registry
@@ -26,7 +25,7 @@ from mtlora_core.resolve import Plan, resolve
 from mtlora_core.run import run
 from mtlora_core.runfolder import RunFolder
 from mtlora_core.train import fit
-from mtlora_core.train.gradients import TaskRows, conflicts
+from mtlora_core.train.gradients import conflicts
 from mtlora_core.train.gradients.conflicts import cosines
 
 REGISTRY = toy_registry()
@@ -62,9 +61,7 @@ def measured(model: MultiTaskModel, *forwards: Sequence[int]) -> dict[str, Any]:
     """Return what one backward pass a forward says of conflicts."""
     clear(model)
     tasks = sorted({task for ids in forwards for task in ids})
-    rows = TaskRows(
-        model.adapters, tasks, seed=0, forwards=len(forwards), accelerator=Accelerator(cpu=True)
-    )
+    rows = collector(model, tasks, forwards=len(forwards))
     with rows.collecting():
         for number, ids in enumerate(forwards):
             torch.manual_seed(number)

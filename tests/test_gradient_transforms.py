@@ -39,7 +39,7 @@ ORTHOGONAL = "orthogonal-gradient"
 class Summed:
     """A transform that gives joint training."""
 
-    def __init__(self, options: TransformOptions) -> None:
+    def __init__(self, options: TransformOptions, tasks: Sequence[str], groups: int) -> None:
         pass
 
     def __call__(self, gradients: TaskGradients) -> Sequence[Tensor]:

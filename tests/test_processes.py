@@ -71,7 +71,7 @@ def finish_with_two(folder: Path, *words: str) -> None:
     subprocess.run([sys.executable, *launcher, str(SCRIPT), str(folder), *words], check=True)
 
 
-@pytest.mark.parametrize("variant", ["--exact", "--surgery"])
+@pytest.mark.parametrize("variant", ["--exact", "--surgery", "--weighing", "--remembering"])
 def test_two_processes_give_the_result_of_one(tmp_path: Path, variant: str) -> None:
     finish(tmp_path / "one", variant)
     finish_with_two(tmp_path / "two", variant)
@@ -81,6 +81,7 @@ def test_two_processes_give_the_result_of_one(tmp_path: Path, variant: str) -> N
     for before, now in zip(one, two, strict=True):
         assert now["losses"] == pytest.approx(before["losses"], rel=1e-4)
         assert now["gradient_norm"] == pytest.approx(before["gradient_norm"], rel=1e-3)
+        assert now.get("weights", {}) == pytest.approx(before.get("weights", {}), rel=1e-3)
     assert_conflicts_agree(one, two)
 
 
@@ -88,7 +89,7 @@ def assert_conflicts_agree(one: list[dict[str, Any]], two: list[dict[str, Any]])
     measured = [
         (a["conflicts"], b["conflicts"]) for a, b in zip(one, two, strict=True) if "conflicts" in a
     ]
-    assert len(measured) == 3
+    assert len(measured) >= 2  # a step of one task has no pairs
     for before, now in measured:
         assert now["tasks"] == before["tasks"]
         assert now["global"]["cosines"] == pytest.approx(before["global"]["cosines"], abs=5e-3)

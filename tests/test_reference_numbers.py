@@ -13,8 +13,9 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from mtlora_core.adapters import Adapter, Adapters
-from mtlora_core.interfaces import Penalty, Router, TaskGradients
+from mtlora_core.interfaces import Penalty, Router
 from mtlora_core.sites import Site
+from mtlora_core.testing import task_gradients
 from mtlora_experts.dora import Dora
 from mtlora_experts.hydra import Hydra
 from mtlora_experts.lora import Lora
@@ -299,7 +300,7 @@ def test_the_orthogonal_gradient_agrees_for_a_given_order(name: str) -> None:
     tensors, _ = numbers(name)
     rows = tensors["task_gradients"]
     weights = coefficients((rows @ rows.T)[None], tensors["order"])
-    gradients = TaskGradients([[rows]], tuple(range(len(rows))), seed=0)
+    gradients = task_gradients([[rows]])
 
     assert_agrees(gradients.weighted(weights)[0], tensors["combined_sum"])
 

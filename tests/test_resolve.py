@@ -24,7 +24,7 @@ from parts import (
     shape_with,
 )
 
-from mtlora_core.component import Component
+from mtlora_core.component import Component, problems_of
 from mtlora_core.errors import CompositionError, MtloraError, PluginError, RecipeError
 from mtlora_core.hookspecs import hookimpl
 from mtlora_core.recipe import dump_recipe, load_recipe
@@ -279,6 +279,16 @@ def test_the_width_that_options_are_held_against_is_the_backbone_s() -> None:
             ],
         ),
         (
+            {"regularizers": ["slow", "apart", "swift"], "train": {"accumulate": 4}},
+            [
+                "regularizers.2: 'swift' weighs losses, and so does 'slow' at regularizers.0; a "
+                "step takes one weight a task, so keep one of them",
+                "regularizers.2: 'swift' weighs the losses of a step by these losses, and with "
+                "train.accumulate: 4 most are known too late; write train.accumulate: 1, or take "
+                "a weighting that reads earlier steps",
+            ],
+        ),
+        (
             {"regularizers": ["surgery", "apart", "surgery"]},
             [
                 "regularizers.2: 'surgery' transforms gradients, and so does 'surgery' at "
@@ -431,6 +441,34 @@ def test_a_transform_is_told_from_penalties_and_says_what_becomes_of_those_on_ro
         "on into the sites before them",
     )
     assert plan_of().transform is None
+
+
+def test_a_weighting_stands_beside_penalties_and_a_transform() -> None:
+    plan = plan_of(regularizers=["apart", "slow", "surgery"], train={"accumulate": 4})
+
+    assert plan.weighting is not None
+    assert plan.weighting.component.name == "slow"
+    assert plan.transform is not None
+    assert [bound.component.name for bound in plan.penalties] == ["apart"]
+    assert plan_of(regularizers=["swift"]).weighting is not None
+    assert plan_of().weighting is None
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "reason"),
+    [
+        ({}, "declares none of 'penalizes', 'transforms_gradients', 'weighs_losses'"),
+        (
+            {"penalizes": "weights", "weighs_losses": "earlier"},
+            "declares 'penalizes' and 'weighs_losses' of 'penalizes', ",
+        ),
+        ({"weighs_losses": "later"}, "'weighs_losses' must be earlier or current, not 'later'"),
+    ],
+)
+def test_a_regularizer_does_one_thing(capabilities: dict[str, Any], reason: str) -> None:
+    (problem,) = problems_of(part("regularizer", "x", NoOptions, capabilities=capabilities))
+
+    assert reason in problem
 
 
 @pytest.mark.parametrize(

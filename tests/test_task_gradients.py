@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate import Accelerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from taskrows import Spy, clear, model_of, separate, shared, task_losses, together
+from taskrows import Spy, clear, collector, model_of, separate, shared, task_losses, together
 from torch import Tensor, nn
 from toys import toy_recipe, toy_registry
 
@@ -33,7 +32,7 @@ from mtlora_core.options import Options
 from mtlora_core.recipe import load_recipe
 from mtlora_core.resolve import resolve
 from mtlora_core.sites import Site
-from mtlora_core.train.gradients import TaskRows, rows
+from mtlora_core.train.gradients import rows
 from mtlora_timm.testing import save_tiny as save_tiny_vit
 from mtlora_transformers.testing import save_tiny
 
@@ -337,9 +336,7 @@ def kept_rows(model: MultiTaskModel, scope: Any, forwards: int = 1) -> tuple[lis
     """Return how many groups each call of the transform saw, and those of them during backward."""
     spy = Spy()
     model.adapters.transform = ScopedTransform("spy", scope, spy)
-    collected = TaskRows(
-        model.adapters, [0, 1, 3], seed=0, forwards=forwards, accelerator=Accelerator(cpu=True)
-    )
+    collected = collector(model, [0, 1, 3], forwards=forwards)
     clear(model)
     with collected.collecting():
         torch.stack([*task_losses(model, UNEQUAL).values()]).sum().backward()
@@ -382,9 +379,7 @@ def test_the_scale_of_a_loss_is_taken_from_rows_and_given_to_gradients() -> None
     plain = together(model, [UNEQUAL])
     clear(model)
     model.adapters.transform = ScopedTransform("spy", "per-matrix", spy)
-    scaled = TaskRows(
-        model.adapters, [0, 1, 3], seed=0, forwards=1, accelerator=Accelerator(cpu=True), scale=8.0
-    )
+    scaled = collector(model, [0, 1, 3], scale=8.0)
     with scaled.collecting():
         torch.manual_seed(0)
         (8 * torch.stack([*task_losses(model, UNEQUAL).values()]).sum()).backward()

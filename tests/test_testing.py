@@ -22,9 +22,11 @@ from mtlora_core.interfaces import (
     Encoded,
     Experts,
     Inputs,
+    LossWeighting,
     Router,
     Routing,
     SiteInput,
+    StepLosses,
     TaskGradients,
 )
 from mtlora_core.options import BackboneOptions, Options, PenaltyOptions, TransformOptions
@@ -40,6 +42,7 @@ from mtlora_core.testing import (
     check_router,
     check_tasks,
     check_transform,
+    check_weighting,
     described,
     tiny_shape,
 )
@@ -249,14 +252,16 @@ class FaultyTransformOptions(TransformOptions):
 
 
 class Average:
-    def __init__(self, options: FaultyTransformOptions) -> None:
+    def __init__(self, options: FaultyTransformOptions, tasks: Sequence[str], groups: int) -> None:
         self.fault, self.calls = options.fault, 0
 
     def __call__(self, gradients: TaskGradients) -> list[Tensor]:
         self.calls += 1
         tasks, groups = len(gradients.task_ids), len(gradients.groups)
         weights = torch.full((groups, tasks), 1 / tasks)
-        if self.fault == "memory":
+        if self.fault == "memory" and gradients.seed != 7:
+            weights *= self.calls
+        if self.fault == "fickle" and gradients.seed == 7:
             weights *= self.calls
         if self.fault == "company":
             weights *= groups
@@ -277,7 +282,8 @@ def test_a_sound_transform_passes() -> None:
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("memory", "asked again"),
+        ("memory", "not in its state_dict"),
+        ("fickle", "asked again"),
         ("company", "which groups come with it"),
         ("zero", "not finite"),
         ("turned", "is turned"),
@@ -290,6 +296,120 @@ def test_catches_a_transform_that_breaks_its_contract(fault: str, message: str) 
 
     with pytest.raises(AssertionError, match=message):
         check_transform(component, {"fault": fault})
+
+
+class Remembering(nn.Module):
+    """A transform that gives later steps less, and remembers in the way of its fault."""
+
+    calls: Tensor
+
+    def __init__(self, options: FaultyTransformOptions, tasks: Sequence[str], groups: int) -> None:
+        super().__init__()
+        self.fault, self.elsewhere = options.fault, 0.0
+        self.register_buffer("calls", torch.zeros(groups, 1 if options.fault == "grows" else 2))
+
+    def forward(self, gradients: TaskGradients) -> list[Tensor]:
+        indices = torch.tensor(gradients.indices)
+        self.calls[indices] += 1
+        self.elsewhere += self.fault == "elsewhere"
+        if self.fault == "grows":
+            self.calls = torch.cat([self.calls, self.calls[:, -1:]], 1)
+        weights = 1 / (self.calls[indices, -1:] + self.elsewhere)
+        return gradients.weighted(weights.expand(-1, len(gradients.task_ids)))
+
+    def get_extra_state(self) -> Any:
+        return {"any": "thing"}
+
+    def set_extra_state(self, state: Any) -> None:
+        pass
+
+
+class Sound(Remembering):
+    get_extra_state = nn.Module.get_extra_state
+    set_extra_state = nn.Module.set_extra_state
+
+
+def test_a_sound_transform_that_remembers_passes() -> None:
+    check_transform(component_of("regularizer", FaultyTransformOptions, Sound))
+
+
+@pytest.mark.parametrize(
+    ("build", "fault", "message"),
+    [
+        (Sound, "elsewhere", "not in its state_dict"),
+        (Sound, "grows", "changes its shapes"),
+        (Remembering, "", "as something else than a tensor"),
+    ],
+)
+def test_catches_a_transform_that_remembers_what_nobody_can_save(
+    build: type, fault: str, message: str
+) -> None:
+    component = component_of("regularizer", FaultyTransformOptions, build)
+
+    with pytest.raises(AssertionError, match=message):
+        check_transform(component, {"fault": fault})
+
+
+# Weightings
+
+
+class Weigher(LossWeighting):
+    calls: Tensor
+
+    def __init__(self, options: FaultyOptions, tasks: Sequence[str]) -> None:
+        super().__init__()
+        self.fault, self.elsewhere = options.fault, 0
+        self.register_buffer("calls", torch.zeros(len(tasks)))
+
+    def weights(self, step: StepLosses) -> Tensor:
+        self.elsewhere += 1
+        ids = [*step.task_ids]
+        weights = 1 / (1 + self.calls[ids].double())
+        match self.fault:
+            case "peeks":
+                return weights * step.losses
+            case "infinite":
+                return weights / step.losses
+            case "negative":
+                return -weights
+            case "whole":
+                return torch.ones(len(self.calls))
+            case "changes":
+                step.losses.fill_(1)
+            case "draws":
+                return weights * torch.rand(())
+            case "elsewhere":
+                return weights * self.elsewhere
+        return weights
+
+    def after_step(self, step: StepLosses) -> None:
+        self.calls[[*step.task_ids]] += 1
+        if self.fault == "grows":
+            self.calls = torch.cat([self.calls, self.calls])
+
+
+def test_a_sound_weighting_passes() -> None:
+    check_weighting(component_of("regularizer", FaultyOptions, Weigher, weighs_losses="earlier"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "reads", "message"),
+    [
+        ("peeks", "earlier", "not finite"),
+        ("infinite", "current", "not finite: .*inf"),
+        ("negative", "earlier", "is negative"),
+        ("whole", "earlier", "have the shape"),
+        ("changes", "current", "changes the losses"),
+        ("draws", "earlier", "without the step's seed"),
+        ("elsewhere", "earlier", "not in its state_dict"),
+        ("grows", "earlier", "changes its shapes"),
+    ],
+)
+def test_catches_a_weighting_that_breaks_its_contract(fault: str, reads: str, message: str) -> None:
+    component = component_of("regularizer", FaultyOptions, Weigher, weighs_losses=reads)
+
+    with pytest.raises(AssertionError, match=message):
+        check_weighting(component, {"fault": fault})
 
 
 # Penalties

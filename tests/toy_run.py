@@ -8,6 +8,7 @@ from typing import Any
 
 from toys import toy_recipe, toy_registry
 
+import mtlora_torchjd
 from mtlora_core.load import plan_of
 from mtlora_core.recipe import load_recipe
 from mtlora_core.resolve import resolve
@@ -49,10 +50,23 @@ SURGERY: dict[str, Any] = {
     "regularizers": ["orthogonal-gradient", "spectral-aware"],
     "tasks": {"use": "toy", "count": 5},
 }
+WEIGHING: dict[str, Any] = {
+    # Steps of one to three examples of five tasks, so that a process has no forward in some; with
+    # weights of the step's own losses, and a transform that reads losses and remembers.
+    **SURGERY,
+    "train": {**SURGERY["train"], "batch_size": 3},
+    "regularizers": ["famo", "grad-norm", "spectral-aware"],
+}
+REMEMBERING: dict[str, Any] = {
+    **SURGERY,
+    "regularizers": [{"use": "dwa", "every": 10}, {"use": "gradvac", "scope": "per-layer"}],
+}
 VARIANTS: dict[str, dict[str, Any]] = {
     "--exact": EXACT,
     "--per-task": PER_TASK,
     "--surgery": SURGERY,
+    "--weighing": WEIGHING,
+    "--remembering": REMEMBERING,
 }
 
 
@@ -60,7 +74,7 @@ def main(folder: Path, resume: bool) -> None:
     """Run, or go on with, the recipe in ``folder``."""
     changes = next((VARIANTS[word] for word in sys.argv if word in VARIANTS), {"train": TRAIN})
     recipe = load_recipe(toy_recipe(**changes))
-    registry = toy_registry()
+    registry = toy_registry(torchjd=mtlora_torchjd)
     plan = plan_of(folder, registry) if resume else resolve(recipe, registry)
     for event in run(plan, folder, resume=resume, device="cpu"):
         print(event["event"], event.get("step", ""), flush=True)

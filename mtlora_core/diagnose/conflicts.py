@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..groups import grouped, shared_modules
 from ..model import MultiTaskModel
 from ..seeds import derive
 from ..taskaxis import TaskAxis
 from ..train.corpus import Batch
-from ..train.gradients.rows import grouped, shared_modules
 from ..train.objectives import example_losses
 from .probe import Probe
 

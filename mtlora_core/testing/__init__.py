@@ -22,9 +22,10 @@ from .language import check_language_model
 from .penalty import check_penalty
 from .placement import check_placement
 from .router import check_router
-from .samples import components_of, described, tiny_shape, tiny_site
+from .samples import components_of, described, task_gradients, tiny_shape, tiny_site
 from .tasks import check_tasks
 from .transform import check_transform
+from .weighting import check_weighting
 
 __all__ = [
     "check_backbone",
@@ -38,8 +39,10 @@ __all__ = [
     "check_router",
     "check_tasks",
     "check_transform",
+    "check_weighting",
     "components_of",
     "described",
+    "task_gradients",
     "tiny_shape",
     "tiny_site",
 ]

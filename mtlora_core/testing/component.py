@@ -62,7 +62,7 @@ def _base(component: Component) -> type[Options]:
         return BackboneOptions
     if component.transforms_gradients:
         return TransformOptions
-    if component.kind == "regularizer":
+    if "penalizes" in component.capabilities:
         return PenaltyOptions
     return Options
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .. import hookspecs
 from ..component import Component, Kind, Per, load
 from ..context import TaskContext
-from ..interfaces import Experts, Router, Routing
+from ..interfaces import Experts, Router, Routing, TaskGradients
 from ..sites import BackboneShape, Block, Layer, Projection, Site
 from ..taskaxis import TaskAxis, shared_parameters
 
@@ -24,6 +24,10 @@ M = TypeVar("M", bound=nn.Module)
 TASKS = ("first", "second", "third")
 """The tasks that parts are built for."""
 BATCH, TOKENS = 4, 5
+MANY_TASKS = ("first", "second", "third", "fourth", "fifth")
+"""The tasks that parts which remember steps are built for."""
+STEPS = ((0, 1, 2, 3, 4), (1, 3), (0, 1, 2, 3, 4), (2,), (0, 2, 3, 4), (0, 1, 2, 3, 4))
+"""The tasks of the steps that they are taken through."""
 
 
 def components_of(plugin: ModuleType) -> list[Component]:
@@ -125,6 +129,41 @@ def constant_routing(per: Per, weights: Tensor, groups: int = 2) -> Routing:
         "group": (BATCH, TOKENS, groups),
     }[per]
     return Routing(weights.expand(*leading, -1).contiguous(), per)
+
+
+def task_gradients(
+    groups: Sequence[Sequence[Tensor]],
+    task_ids: Sequence[int] | None = None,
+    *,
+    seed: int = 0,
+    losses: Tensor | None = None,
+) -> TaskGradients:
+    """Return rows as a transform gets them.
+
+    Args:
+        groups: All groups of a scope; a group's parameters, each as ``[T, p]``.
+        task_ids: The tasks of the T rows; None: the first ones.
+        seed: Of the step.
+        losses: ``[T]``, the tasks' mean losses; None: 1 each.
+    """
+    count = len(groups[0][0])
+    ids = tuple(range(count) if task_ids is None else task_ids)
+    known = torch.ones(count, dtype=torch.float64) if losses is None else losses
+    return TaskGradients(groups, ids, seed, known, range(len(groups)))
+
+
+def memory_of(part: object) -> dict[str, Tensor]:
+    """Return a copy of what a part remembers of earlier steps; nothing of one without state."""
+    state = part.state_dict() if isinstance(part, nn.Module) else {}
+    loose = [name for name, value in state.items() if not isinstance(value, Tensor)]
+    assert not loose, f"remembers {loose[0]!r} as something else than a tensor"
+    return {name: value.clone() for name, value in state.items()}
+
+
+def assert_same_shapes(part: object, memory: Mapping[str, Tensor]) -> None:
+    """Assert that what a part remembers has the shapes that it had in ``memory``."""
+    before, now = ({n: [*t.shape] for n, t in each.items()} for each in (memory, memory_of(part)))
+    assert now == before, f"what is remembered changes its shapes, from {before} to {now}"
 
 
 def state_of(module: nn.Module) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import tensors as tensors_file
+from .memory import memory, remember
 from .session import Progress, Session
 
 NAME = "state.safetensors"
@@ -30,6 +31,8 @@ def save(session: Session, folder: Path, extra: dict[str, int]) -> None:
     tensors = {f"model.{name}": value for name, value in state.items()}
     tensors |= {f"best.{name}": value for name, value in (session.best or {}).items()}
     tensors |= _optimizer_state(session)
+    remembered = memory(session.model.adapters)
+    tensors |= {f"regularizer.{name}": value for name, value in remembered.items()}
     header = {
         "progress": json.dumps(asdict(session.progress)),
         "scaler": json.dumps(session.scaler.state_dict()),
@@ -50,6 +53,7 @@ def restore(session: Session, folder: Path) -> dict[str, int]:
     session.model.load_trained_state(_under("model.", tensors))
     session.best = _under("best.", tensors) or None
     _load_optimizer(session, _under("optimizer.", tensors))
+    remember(session.model.adapters, _under("regularizer.", tensors))
     session.progress = Progress(**json.loads(header["progress"]))
     session.scaler.load_state_dict(json.loads(header["scaler"]))
     extra: dict[str, int] = json.loads(header["extra"])

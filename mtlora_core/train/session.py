@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from ..errors import CompositionError
 from ..model import MultiTaskModel
 from ..recipe import MeasureOptions, TrainOptions
 from ..tasks import TaskData
@@ -39,8 +40,8 @@ class Progress:
 class Session:
     """A training under way.
 
-    Every random choice is a function of seed and step, so the model, the optimizer and
-    :class:`Progress` are all that a resumed run needs.
+    Every random choice is a function of seed and step, so the model, what its regularizers
+    remember, the optimizer and :class:`Progress` are all that a resumed run needs.
     """
 
     model: MultiTaskModel
@@ -119,7 +120,17 @@ def start(
     accelerator: Accelerator,
     measure: MeasureOptions | None = None,
 ) -> Session:
-    """Return a session at step 0; the model is moved to the accelerator's device."""
+    """Return a session at step 0; the model is moved to the accelerator's device.
+
+    Raises:
+        CompositionError: the model's weighting cannot do with these options.
+    """
+    weighting = model.adapters.weighting
+    if weighting is not None and weighting.current and options.accumulate > 1:
+        raise CompositionError(
+            f"{weighting.name!r} weighs the losses of a step by these losses, which are known too "
+            f"late with accumulate={options.accumulate}; take 1"
+        )
     model.to(accelerator.device)
     train, validation = (Corpus(model.backbone, data, s) for s in ("train", "validation"))
     measure = measure or MeasureOptions()

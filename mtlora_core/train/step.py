@@ -1,7 +1,8 @@
 """One optimizer step, in the order that keeps every variant exact.
 
-Counts first, so that each forward knows its share of the step; then the backward passes; sums
-over processes; unscale; clip; step; and what routers learn from their load.
+Counts first, so that each forward knows its share of the step; then the backward passes, of
+losses as a weighting weighs them; sums over processes; unscale; clip; step; and what routers learn
+from their load, and a weighting from the losses.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import cached_property
 from time import perf_counter
 from typing import Any
 
@@ -23,11 +25,13 @@ from ..interfaces import StepRouting
 from ..seeds import derive
 from .corpus import Batch, Pick
 from .gradients import TaskRows, conflicts, sum_gradients
+from .memory import undoing
 from .objectives import example_losses, shares
 from .optimizer import set_rate
 from .session import Session
 from .statistics import RoutingStatistics, learns_from_load, teach
 from .tally import Tally
+from .weighing import Weighing
 
 ROUTING_EVERY = 10
 """Steps between records of the routers' load and entropy."""
@@ -46,11 +50,16 @@ def take_step(session: Session) -> dict[str, Any]:
     rank = session.accelerator.process_index
     torch.manual_seed(derive(session.seed, "dropout", progress.step, rank))
     step = _Step(session, session.picks())
-    with _explained_memory(session):
-        step.accumulate()
-    sums = step.sums()
-    _refuse_not_finite(session, sums)
-    norm = _update(session, step.rows)
+    with undoing(model.adapters) as undo:
+        with _explained_memory(session):
+            step.accumulate()
+        sums = step.sums()
+        _refuse_not_finite(session, sums)
+        norm = _update(session, step.rows)
+    if math.isfinite(norm):
+        step.weighing.learn()
+    else:  # in fp16, which left the step out
+        undo()
     routing = step.statistics.finish(session.accelerator)
     teach(model.adapters, routing)
     progress.step += 1
@@ -61,6 +70,7 @@ def take_step(session: Session) -> dict[str, Any]:
         "step": progress.step,
         "epoch": progress.step / session.per_epoch,
         **step.losses(sums),
+        **step.weights(),
         "learning_rate": rate,
         "gradient_norm": norm,
         "tokens": round(sums["tokens"]),
@@ -81,7 +91,8 @@ class _Step:
         self.session = session
         self.picks = picks
         self.tasks = {task.name: task for task in tasks}
-        self.counts = Counter(tasks[pick.task].name for pick in picks)
+        self.task_ids = tuple(sorted({pick.task for pick in picks}))
+        self.counts = Counter(tasks[t].name for t in sorted(pick.task for pick in picks))
         self.average = session.options.loss.average
         self.factors = shares(self.average, self._units(), tasks)
         self.tally = Tally()
@@ -89,8 +100,34 @@ class _Step:
         observed = every_step or (session.progress.step + 1) % ROUTING_EVERY == 0
         self.statistics = RoutingStatistics(session.model.adapters, observed)
         self.measures = session.measures_conflicts
-        self.rows = _rows(session, {pick.task for pick in picks})
+        self.weighing = self._weighing()
+        self.rows = self._rows()
         self.waited = 0.0
+
+    def _weighing(self) -> Weighing:
+        session = self.session
+        return Weighing(
+            session.model.adapters.weighting,
+            self.task_ids,
+            lambda: self.means,
+            epoch=session.progress.step // session.per_epoch,
+            seed=derive(session.seed, "weighting", session.progress.step),
+        )
+
+    def _rows(self) -> TaskRows | None:
+        """Return what collects the step's task gradients, for a transform or to be measured."""
+        session = self.session
+        if session.model.adapters.transform is None and not self.measures:
+            return None
+        return TaskRows(
+            session.model.adapters,
+            self.task_ids,
+            seed=derive(session.seed, "transform", session.progress.step),
+            forwards=session.options.accumulate,
+            losses=lambda: self.means,
+            accelerator=session.accelerator,
+            scale=session.scaler.get_scale(),
+        )
 
     def _units(self) -> Counter[str]:
         """Return as how many the examples of each task count, over all processes."""
@@ -106,6 +143,9 @@ class _Step:
         with nullcontext() if self.rows is None else self.rows.collecting():
             for part in _parts(self.picks, options.accumulate, accelerator):
                 self._accumulate(part)
+            # Also on a process that a small step leaves without a forward: weights of the step's
+            # own losses are made of all processes'.
+            self.weighing.weights()
 
     def _accumulate(self, part: Sequence[Pick]) -> None:
         asked, session = perf_counter(), self.session
@@ -114,7 +154,7 @@ class _Step:
         picks = sorted(part, key=lambda pick: pick.task)
         batch = session.train.batch(picks, self.average)
         self.waited += perf_counter() - asked
-        losses, penalties = self._task_losses(batch), self._penalties(batch)
+        losses, penalties = self._weighed(self._task_losses(batch)), self._penalties(batch)
         if self.rows is not None and session.model.adapters.transform is None:
             # No task's: under a transform it is cut off from the rows, here from what is measured.
             apart = [penalty for penalty in penalties if penalty.requires_grad]
@@ -123,23 +163,29 @@ class _Step:
             penalties = []
         session.scaler.scale(torch.stack([*losses, *penalties]).sum()).backward()
 
-    def _task_losses(self, batch: Batch) -> list[Tensor]:
-        """Run a forward; return each task's part of the step's loss."""
+    def _task_losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Run a forward; return each task's part of the step's loss, unweighted."""
         session = self.session
         device = session.accelerator.device
         with session.accelerator.autocast():
             outputs = session.model(batch.inputs.to(device), batch.task_ids)
         labels, units = batch.labels.float().to(device), batch.units.float().to(device)
-        terms = []
+        parts = {}
         for name, output in outputs.items():
             losses = example_losses(self.tasks[name], output.outputs, labels[output.rows])
-            part = self.factors[name] * (units[output.rows] * losses).sum()
             self.tally.add(f"loss {name}", losses.sum())
-            self.tally.add("total", part)
-            terms.append(part)
+            parts[name] = self.factors[name] * (units[output.rows] * losses).sum()
         self.tally.add("tokens", torch.tensor(float(batch.tokens)))
         self.statistics.add(batch.tokens)
-        return terms
+        return parts
+
+    def _weighed(self, parts: Mapping[str, Tensor]) -> list[Tensor]:
+        """Return parts of the step's loss, each times its task's weight."""
+        weights = dict(zip(self.counts, self.weighing.weights(), strict=True))
+        weighed = [weights[name] * part for name, part in parts.items()]
+        for part in weighed:
+            self.tally.add("total", part)
+        return weighed
 
     def _penalties(self, batch: Batch) -> list[Tensor]:
         """Return the penalties on the last forward, by its share of the step's examples."""
@@ -149,6 +195,21 @@ class _Step:
             self.tally.add(f"penalty {name}", share * penalty)
             terms.append(share * penalty)
         return terms
+
+    @cached_property
+    def means(self) -> Tensor:
+        """Each present task's mean loss, ``[T]``, over all forwards and processes.
+
+        Asked for after the last forward, by all processes alike.
+        """
+        totals = self.tally.totals([f"loss {n}" for n in self.counts], self.session.accelerator)
+        return totals / totals.new_tensor([*self.counts.values()])
+
+    def weights(self) -> dict[str, Any]:
+        """Return what the record says of weights, where a weighting makes some."""
+        if self.weighing.weighting is None:
+            return {}
+        return {"weights": dict(zip(self.counts, self.weighing.weights(), strict=True))}
 
     def conflicts(self) -> dict[str, Any]:
         """Return what the record says of conflicts, where this step measures them."""
@@ -185,20 +246,6 @@ def _parts(
     for forward in range(accumulate):
         if part := picks[forward * accelerator.num_processes + accelerator.process_index :: total]:
             yield part
-
-
-def _rows(session: Session, tasks: set[int]) -> TaskRows | None:
-    """Return what collects the step's task gradients, for a transform or to be measured."""
-    if session.model.adapters.transform is None and not session.measures_conflicts:
-        return None
-    return TaskRows(
-        session.model.adapters,
-        [*tasks],
-        seed=derive(session.seed, "transform", session.progress.step),
-        forwards=session.options.accumulate,
-        accelerator=session.accelerator,
-        scale=session.scaler.get_scale(),
-    )
 
 
 def _update(session: Session, rows: TaskRows | None) -> float:

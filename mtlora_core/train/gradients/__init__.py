@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from .conflicts import conflicts
 from .processes import sum_gradients, sum_over_processes
-from .rows import TaskRows, count_shared
+from .rows import TaskRows
 
-__all__ = ["TaskRows", "conflicts", "count_shared", "sum_gradients", "sum_over_processes"]
+__all__ = ["TaskRows", "conflicts", "sum_gradients", "sum_over_processes"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -13,17 +13,14 @@ from torch import Tensor, nn
 
 from ...adapters import Adapters, ScopedTransform
 from ...errors import CompositionError
+from ...groups import Group, grouped, shared_modules
 from ...interfaces import TaskGradients
-from ...options import Scope
-from ...taskaxis import TaskAxis, shared_parameters
+from ...taskaxis import TaskAxis
 from .processes import sum_gradients
 
 CHUNK = 2**24
 """Numbers in rows that are gathered before they are combined: a transform has a sequential part,
 which then runs a few times a step rather than once a matrix, in bounded memory."""
-
-Group = tuple[nn.Parameter, ...]
-"""Parameters over which a task's gradient is one vector."""
 
 
 class TaskRows:
@@ -40,6 +37,8 @@ class TaskRows:
         tasks: The ids of the tasks with examples in the step, over all processes.
         seed: What the transform's random choices in this step come from.
         forwards: How many forwards share the step.
+        losses: Returns the mean loss of each of these tasks, ``[T]``, over all forwards and
+            processes; called after the last forward, by all processes alike.
         accelerator: Says which processes there are.
         scale: What the loss is multiplied by, which rows are freed of for the transform.
     """
@@ -51,12 +50,14 @@ class TaskRows:
         *,
         seed: int,
         forwards: int,
+        losses: Callable[[], Tensor],
         accelerator: Accelerator,
         scale: float = 1.0,
     ) -> None:
         scoped = adapters.transform or ScopedTransform("sum", "per-matrix", summed)
         self.adapters, self.transform = adapters, scoped.transform
         self.seed, self.scale, self.accelerator = seed, scale, accelerator
+        self.losses = losses
         self.gramians: dict[nn.Parameter, Tensor] = {}
         self.axis = TaskAxis(
             adapters.context,
@@ -68,7 +69,7 @@ class TaskRows:
         alone = forwards == 1 and accelerator.num_processes == 1
         self._streams = alone and scoped.scope != "global"
         self._missing = [{*group} for group in self._groups]
-        self._ready: list[Group] = []
+        self._ready: list[int] = []
         self._combined: dict[nn.Parameter, Tensor] = {}
 
     @contextmanager
@@ -108,9 +109,9 @@ class TaskRows:
 
         A parameter that no forward used gets no gradient, as in joint training.
         """
-        for group, missing in zip(self._groups, self._missing, strict=True):
+        for number, missing in enumerate(self._missing):
             if missing:
-                self._add(group)
+                self._add(number)
         self._combine()
         for parameter, gradient in self._combined.items():
             if parameter.grad is not None:
@@ -130,25 +131,26 @@ class TaskRows:
     def _arrived(self, number: int, parameter: nn.Parameter, leaf: Tensor) -> None:
         self._missing[number].discard(parameter)
         if not self._missing[number]:
-            self._add(self._groups[number])
+            self._add(number)
 
-    def _add(self, group: Group) -> None:
-        self._ready.append(group)
-        numbers = sum(p.numel() for each in self._ready for p in each)
+    def _add(self, number: int) -> None:
+        self._ready.append(number)
+        numbers = sum(p.numel() for each in self._ready for p in self._groups[each])
         if numbers * len(self.axis.tasks) >= CHUNK:
             self._combine()
 
     @torch.no_grad()
     def _combine(self) -> None:
         """Transform the groups that are ready, and free their rows."""
-        leaves = [self.axis.leaves[p].tensor for group in self._ready for p in group]
+        leaves = [self.axis.leaves[p].tensor for each in self._ready for p in self._groups[each]]
         sum_gradients(leaves, self.accelerator)
-        groups = [used for group in self._ready if (used := self._used(group))]
+        used = {each: group for each in self._ready if (group := self._used(self._groups[each]))}
         self._ready = []
-        if not groups:
+        if not used:
             return
+        groups = [*used.values()]
         rows = [[self._taken(parameter) for parameter in group] for group in groups]
-        gradients = TaskGradients(rows, self.axis.tasks, self.seed)
+        gradients = TaskGradients(rows, self.axis.tasks, self.seed, self.losses(), [*used])
         for group, products in zip(groups, gradients.products, strict=True):
             self.gramians.update(zip(group, products, strict=True))
         for group, vector in zip(groups, self._transformed(gradients), strict=True):
@@ -191,32 +193,3 @@ class TaskRows:
 def summed(gradients: TaskGradients) -> Sequence[Tensor]:
     """Return the gradient of joint training."""
     return gradients.weighted(torch.ones_like(gradients.gramians[:, 0]))
-
-
-def shared_modules(adapters: Adapters) -> dict[nn.Module, Mapping[str, nn.Parameter]]:
-    """Return experts and routers, each with the parameters that tasks share, by name."""
-    return {
-        module: shared_parameters(module, module.task_indexed)
-        for adapter in adapters
-        for module in (adapter.experts, adapter.router)
-        if module is not None
-    }
-
-
-def grouped(adapters: Adapters, scope: Scope) -> list[Group]:
-    """Return the shared parameters of all sites, in the groups that ``scope`` makes of them."""
-    layers: dict[nn.Parameter, int] = {}
-    for adapter in adapters:
-        for parameter in adapter.parameters():
-            layers.setdefault(parameter, adapter.site.layer)
-    groups: dict[object, list[nn.Parameter]] = {}
-    shared = (p for own in shared_modules(adapters).values() for p in own.values())
-    for parameter in dict.fromkeys(shared):
-        keys = {"per-matrix": parameter, "per-layer": layers[parameter], "global": None}
-        groups.setdefault(keys[scope], []).append(parameter)
-    return [tuple(group) for group in groups.values()]
-
-
-def count_shared(adapters: Adapters) -> int:
-    """Return over how many parameters a task has a gradient of its own."""
-    return sum(p.numel() for group in grouped(adapters, "global") for p in group)

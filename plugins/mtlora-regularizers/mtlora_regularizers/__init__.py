@@ -8,7 +8,7 @@ from mtlora_core.hookspecs import hookimpl
 
 @hookimpl
 def mtlora_components() -> list[Component]:
-    """Describe the penalties and the transform of this package."""
+    """Describe the penalties and the transforms of this package."""
     return [
         Component(
             kind="regularizer",
@@ -53,6 +53,15 @@ def mtlora_components() -> list[Component]:
             build="mtlora_regularizers.orthogonal_gradient:OrthogonalGradient",
             summary="what goes against another task taken out of each task's gradient",
             paper="arXiv:2601.09684",
+            capabilities={"transforms_gradients": True},
+        ),
+        Component(
+            kind="regularizer",
+            name="grad-norm",
+            options="mtlora_regularizers.options:GradNormOptions",
+            build="mtlora_regularizers.grad_norm:GradNorm",
+            summary="tasks weighed until their gradients are as long as their progress asks for",
+            paper="arXiv:1711.02257",
             capabilities={"transforms_gradients": True},
         ),
     ]

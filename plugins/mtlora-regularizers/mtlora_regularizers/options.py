@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import NonNegativeFloat
+from pydantic import NonNegativeFloat, PositiveFloat
 
-from mtlora_core.options import PenaltyOptions, TransformOptions
+from mtlora_core.options import PenaltyOptions, Scope, TransformOptions
 
 
 class UniformOrthogonalityOptions(PenaltyOptions):
@@ -49,3 +49,16 @@ class OrthogonalGradientOptions(TransformOptions):
     order: Literal["random", "fixed"] = "random"
     """In which order each task's gradient meets the others': drawn anew every step from the
     recipe's seed, as in PCGrad, or that of the tasks."""
+
+
+class GradNormOptions(TransformOptions):
+    """Options of the ``grad-norm`` transform."""
+
+    scope: Scope = "global"
+    """Over which parameters a task's gradient is one vector, with weights of its own: all, those of
+    a layer together, or every parameter tensor alone."""
+    alpha: NonNegativeFloat = 1.5
+    """How strongly tasks that are behind are favoured: 0 makes all gradients equally long; tasks
+    that differ much want more."""
+    learning_rate: PositiveFloat = 0.025
+    """Adam's, for the weights."""

@@ -28,7 +28,9 @@ class OrthogonalGradient:
     seed and the step.
     """
 
-    def __init__(self, options: OrthogonalGradientOptions) -> None:
+    def __init__(
+        self, options: OrthogonalGradientOptions, tasks: Sequence[str], groups: int
+    ) -> None:
         """Take the options; the scope is applied by the training loop."""
         self.random = options.order == "random"
 

@@ -20,7 +20,7 @@ def test_offers_penalties_on_weights_on_routing_and_on_the_choice_of_experts() -
     }
 
 
-def test_offers_a_transform() -> None:
-    components = components_of(mtlora_regularizers)
+def test_offers_transforms() -> None:
+    transforms = [c.name for c in components_of(mtlora_regularizers) if c.transforms_gradients]
 
-    assert [c.name for c in components if c.transforms_gradients] == ["orthogonal-gradient"]
+    assert transforms == ["orthogonal-gradient", "grad-norm"]

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import mtlora_regularizers
-from mtlora_core.interfaces import TaskGradients
-from mtlora_core.testing import check_transform, described
+from mtlora_core.testing import check_transform, described, task_gradients
 from mtlora_regularizers.options import OrthogonalGradientOptions
 from mtlora_regularizers.orthogonal_gradient import OrthogonalGradient, coefficients, visits
 
@@ -35,8 +34,8 @@ def projected(rows: Tensor, order: Tensor) -> Tensor:
 def transformed(
     *groups: Sequence[Tensor], order: str = "random", seed: int = 3
 ) -> Sequence[Tensor]:
-    transform = OrthogonalGradient(OrthogonalGradientOptions.model_validate({"order": order}))
-    return transform(TaskGradients(groups, tuple(range(len(groups[0][0]))), seed))
+    options = OrthogonalGradientOptions.model_validate({"order": order})
+    return OrthogonalGradient(options, (), len(groups))(task_gradients(groups, seed=seed))
 
 
 @pytest.mark.parametrize("order", ["random", "fixed"])

@@ -1,4 +1,4 @@
-"""TorchJD's aggregators as gradient transforms: the door, descriptions only."""
+"""TorchJD's methods as gradient transforms and loss weightings: the door, descriptions only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mtlora_core.hookspecs import hookimpl
 
 @hookimpl
 def mtlora_components() -> list[Component]:
-    """Describe the transforms of this package."""
+    """Describe the transforms and weightings of this package."""
     return [
         Component(
             kind="regularizer",
@@ -99,5 +99,77 @@ def mtlora_components() -> list[Component]:
             summary="one sign drawn for every number of the gradient, the other dropped",
             paper="arXiv:2010.06808",
             capabilities={"transforms_gradients": True},
+        ),
+        Component(
+            kind="regularizer",
+            name="gradvac",
+            options="mtlora_torchjd.options:GradVacOptions",
+            build="mtlora_torchjd.gradvac:GradVac",
+            summary="each task's gradient turned to be as near to the others as it used to be",
+            paper="arXiv:2010.05874",
+            capabilities={"transforms_gradients": True},
+        ),
+        Component(
+            kind="regularizer",
+            name="nash-mtl",
+            options="mtlora_torchjd.options:NashMTLOptions",
+            build="mtlora_torchjd.nash_mtl:NashMTL",
+            summary="the gradient that tasks would agree on if they bargained",
+            paper="arXiv:2202.01017",
+            capabilities={"transforms_gradients": True},
+        ),
+        Component(
+            kind="regularizer",
+            name="uncertainty-weighting",
+            options="mtlora_torchjd.options:UncertaintyWeightingOptions",
+            build="mtlora_torchjd.uncertainty_weighting:UncertaintyWeighting",
+            summary="losses divided by variances that are learnt",
+            paper="arXiv:1705.07115",
+            capabilities={"weighs_losses": "earlier"},
+        ),
+        Component(
+            kind="regularizer",
+            name="dwa",
+            options="mtlora_torchjd.options:DWAOptions",
+            build="mtlora_torchjd.dwa:DWA",
+            summary="more weight for tasks whose losses fall slowly",
+            paper="arXiv:1803.10704",
+            capabilities={"weighs_losses": "earlier"},
+        ),
+        Component(
+            kind="regularizer",
+            name="random-weighting",
+            options="mtlora_torchjd.options:RandomWeightingOptions",
+            build="mtlora_torchjd.random_weighting:random_weighting",
+            summary="weights drawn anew in every step",
+            paper="arXiv:2111.10603",
+            capabilities={"weighs_losses": "earlier"},
+        ),
+        Component(
+            kind="regularizer",
+            name="famo",
+            options="mtlora_torchjd.options:FAMOOptions",
+            build="mtlora_torchjd.famo:FAMO",
+            summary="more weight for tasks whose losses the last steps brought down least",
+            paper="arXiv:2306.03792",
+            capabilities={"weighs_losses": "current"},
+        ),
+        Component(
+            kind="regularizer",
+            name="geometric-mean",
+            options="mtlora_torchjd.options:GeometricMeanOptions",
+            build="mtlora_torchjd.geometric_mean:geometric_mean",
+            summary="the geometric mean of the losses in place of their sum",
+            paper="arXiv:1904.08492",
+            capabilities={"weighs_losses": "current"},
+        ),
+        Component(
+            kind="regularizer",
+            name="stch",
+            options="mtlora_torchjd.options:STCHOptions",
+            build="mtlora_torchjd.stch:stch",
+            summary="a smooth maximum of the losses in place of their sum",
+            paper="arXiv:2402.19078",
+            capabilities={"weighs_losses": "current"},
         ),
     ]

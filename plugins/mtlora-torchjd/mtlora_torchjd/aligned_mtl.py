@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torchjd.aggregation import AlignedMTLWeighting
 
 from mtlora_core.interfaces import GradientTransform
@@ -10,7 +12,7 @@ from .options import AlignedMTLOptions
 from .weighted import Weighted
 
 
-def aligned_mtl(options: AlignedMTLOptions) -> GradientTransform:
+def aligned_mtl(options: AlignedMTLOptions, tasks: Sequence[str], groups: int) -> GradientTransform:
     """Return ``Σ_t ĝ_t``, the gradients with all principal components as long as the shortest.
 
     Aligned-MTL of Senushkin et al., "Independent Component Alignment for Multi-Task Learning",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torchjd.aggregation import CAGradWeighting
 
 from mtlora_core.interfaces import GradientTransform
@@ -11,7 +13,7 @@ from .solvers import needing
 from .weighted import Weighted
 
 
-def cagrad(options: CAGradOptions) -> GradientTransform:
+def cagrad(options: CAGradOptions, tasks: Sequence[str], groups: int) -> GradientTransform:
     """Return the d with the largest least product with a gradient, ``‖d - g‖ ≤ c ‖g‖``.
 
     CAGrad of Liu et al., "Conflict-Averse Gradient Descent for Multi-task Learning",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torchjd.aggregation import ConFIG
 
 from mtlora_core.interfaces import GradientTransform
@@ -10,7 +12,7 @@ from .aggregated import Aggregated
 from .options import ConFIGOptions
 
 
-def config(options: ConFIGOptions) -> GradientTransform:
+def config(options: ConFIGOptions, tasks: Sequence[str], groups: int) -> GradientTransform:
     """Return ``(Σ_t ⟨g_t, u⟩) u``, u the unit vector along ``U⁺ 1``, U the gradients' directions.
 
     ConFIG of Liu, Chu & Thuerey, "ConFIG: Towards Conflict-free Training of Physics Informed

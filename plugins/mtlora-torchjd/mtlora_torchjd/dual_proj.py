@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torchjd.aggregation import DualProjWeighting
 from torchjd.linalg import QuadprogProjector
 
@@ -12,7 +14,7 @@ from .solvers import needing
 from .weighted import Weighted
 
 
-def dual_proj(options: DualProjOptions) -> GradientTransform:
+def dual_proj(options: DualProjOptions, tasks: Sequence[str], groups: int) -> GradientTransform:
     """Return ``π(Σ_t g_t)``, π the projection onto the dual cone ``{u: ⟨u, g_j⟩ ≥ 0 for all j}``.
 
     Eq. 11 of Lopez-Paz & Ranzato, "Gradient Episodic Memory for Continual Learning",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torchjd.aggregation import FairGradWeighting
 
 from mtlora_core.interfaces import GradientTransform
@@ -11,7 +13,7 @@ from .solvers import needing
 from .weighted import Weighted
 
 
-def fairgrad(options: FairGradOptions) -> GradientTransform:
+def fairgrad(options: FairGradOptions, tasks: Sequence[str], groups: int) -> GradientTransform:
     """Return ``Σ_t w_t g_t`` with ``K w = w^{-1/α}``, K the Gramian of the gradients.
 
     FairGrad of Ban & Ji, "Fair Resource Allocation in Multi-Task Learning",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 from torchjd.aggregation import GradDrop
 
@@ -11,7 +13,7 @@ from .aggregated import Aggregated
 from .options import GradDropOptions
 
 
-def grad_drop(options: GradDropOptions) -> GradientTransform:
+def grad_drop(options: GradDropOptions, tasks: Sequence[str], groups: int) -> GradientTransform:
     """Return the sum, in every coordinate, of the gradients of one sign, drawn by their shares.
 
     Lines 10 to 15 of Algorithm 1 of Chen et al., "Just Pick a Sign: Optimizing Deep Multitask

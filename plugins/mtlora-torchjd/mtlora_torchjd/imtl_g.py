@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torchjd.aggregation import IMTLGWeighting
 
 from mtlora_core.interfaces import GradientTransform
@@ -10,7 +12,7 @@ from .options import IMTLGOptions
 from .weighted import Weighted
 
 
-def imtl_g(options: IMTLGOptions) -> GradientTransform:
+def imtl_g(options: IMTLGOptions, tasks: Sequence[str], groups: int) -> GradientTransform:
     """Return ``T · Σ_t α_t g_t`` with ``Σ α = 1`` and equal products with ``g_t / ‖g_t‖``.
 
     IMTL-G of Liu et al., "Towards Impartial Multi-task Learning", ICLR 2021,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torchjd.aggregation import MGDAWeighting
 
 from mtlora_core.interfaces import GradientTransform
@@ -10,7 +12,7 @@ from .options import MGDAOptions
 from .weighted import Weighted
 
 
-def mgda(options: MGDAOptions) -> GradientTransform:
+def mgda(options: MGDAOptions, tasks: Sequence[str], groups: int) -> GradientTransform:
     """Return ``T · Σ_t α_t g_t`` with the weights of a mean that make it shortest.
 
     MGDA as in Sener & Koltun, "Multi-Task Learning as Multi-Objective Optimization",

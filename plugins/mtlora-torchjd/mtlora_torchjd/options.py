@@ -1,4 +1,4 @@
-"""Options of the transforms; light, so that a recipe is checked without torch."""
+"""Options of transforms and weightings; light, so that a recipe is checked without torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from mtlora_core.options import Scope, TransformOptions
+from mtlora_core.options import Options, Scope, TransformOptions
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Regularization = Annotated[float, Field(ge=1e-6, lt=1)]
@@ -82,6 +82,21 @@ class FairGradOptions(AggregatorOptions):
     """The most evaluations of the least-squares solver; null: 100 for each task."""
 
 
+class GradVacOptions(AggregatorOptions):
+    """Options of the ``gradvac`` transform."""
+
+    beta: Share = 0.5
+    """The share of a step's cosine in the moving average that the next ones are held to: 0 holds
+    them to 0 for ever, which is ``pcgrad``."""
+
+
+class NashMTLOptions(AggregatorOptions):
+    """Options of the ``nash-mtl`` transform."""
+
+    update_every: PositiveInt = 1
+    """Steps for which weights are kept; solving takes longer than a small model's step."""
+
+
 class ConFIGOptions(AggregatorOptions):
     """Options of the ``config`` transform."""
 
@@ -91,3 +106,45 @@ class GradDropOptions(AggregatorOptions):
 
     leak: Share = 0.0
     """The share of what is dropped that passes all the same: 1 is joint training."""
+
+
+class UncertaintyWeightingOptions(Options):
+    """Options of the ``uncertainty-weighting`` weighting."""
+
+    learning_rate: PositiveFloat = 0.01
+    """Adam's, for the log-variances alone; the paper learns them with the network."""
+
+
+class DWAOptions(Options):
+    """Options of the ``dwa`` weighting."""
+
+    temperature: PositiveFloat = 2.0
+    """How even the weights are: large makes them equal; 2 is the paper's."""
+    every: PositiveInt | None = None
+    """Steps over which losses are averaged; null: a pass through the examples, as in the paper,
+    which leaves weights equal for the first two."""
+
+
+class FAMOOptions(Options):
+    """Options of the ``famo`` weighting."""
+
+    learning_rate: PositiveFloat = 0.025
+    """Adam's, for the logits of the weights; the default is the paper's."""
+    weight_decay: NonNegativeFloat = 1e-3
+    """Pulls the logits to 0; the default is that of the paper's Algorithm 2."""
+
+
+class GeometricMeanOptions(Options):
+    """Options of the ``geometric-mean`` weighting."""
+
+
+class RandomWeightingOptions(Options):
+    """Options of the ``random-weighting`` weighting."""
+
+
+class STCHOptions(Options):
+    """Options of the ``stch`` weighting."""
+
+    mu: PositiveFloat = 0.1
+    """How smooth the maximum is: near 0 only the largest loss counts, large makes weights equal.
+    It is compared with losses over the number of tasks."""

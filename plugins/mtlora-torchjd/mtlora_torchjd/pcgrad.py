@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torchjd.aggregation import PCGradWeighting
 
 from mtlora_core.interfaces import GradientTransform
@@ -10,7 +12,7 @@ from .options import PCGradOptions
 from .weighted import Weighted
 
 
-def pcgrad(options: PCGradOptions) -> GradientTransform:
+def pcgrad(options: PCGradOptions, tasks: Sequence[str], groups: int) -> GradientTransform:
     """Return ``Σ_t g'_t``, each without its part against the others, in random order.
 
     Algorithm 1 of Yu et al., "Gradient Surgery for Multi-Task Learning",

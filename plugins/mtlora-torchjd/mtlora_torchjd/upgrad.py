@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torchjd.aggregation import UPGradWeighting
 from torchjd.linalg import QuadprogProjector
 
@@ -12,7 +14,7 @@ from .solvers import needing
 from .weighted import Weighted
 
 
-def upgrad(options: UPGradOptions) -> GradientTransform:
+def upgrad(options: UPGradOptions, tasks: Sequence[str], groups: int) -> GradientTransform:
     """Return ``Σ_t π(g_t)``, π the projection onto the dual cone ``{u: ⟨u, g_j⟩ ≥ 0 for all j}``.
 
     UPGrad of Quinton & Rey, "Jacobian Descent for Multi-Objective Optimization",

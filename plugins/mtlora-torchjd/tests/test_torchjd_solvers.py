@@ -17,6 +17,7 @@ NEEDED = {
     "dual-proj": ("quadprog", "quadprog"),
     "cagrad": ("cvxpy", "cagrad"),
     "fairgrad": ("scipy", "fairgrad"),
+    "nash-mtl": ("ecos", "nash-mtl"),
 }
 
 
@@ -39,7 +40,7 @@ def test_a_missing_solver_is_told_with_the_extra_that_brings_it(
     options: Any = load(component.options)()
 
     with pytest.raises(CompositionError) as caught:
-        load(component.build)(options)
+        load(component.build)(options, ("one", "two"), 1)
 
     text = str(caught.value)
     assert text.startswith(f"regularizer {name!r}: ")

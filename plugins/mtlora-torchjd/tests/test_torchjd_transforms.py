@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -19,20 +21,39 @@ from torchjd.aggregation import (
     DualProj,
     FairGrad,
     GradDrop,
+    GradVac,
+    NashMTL,
     PCGrad,
     UPGrad,
 )
 
 import mtlora_torchjd
 from mtlora_core.component import load
-from mtlora_core.interfaces import TaskGradients
 from mtlora_core.options import TransformOptions
-from mtlora_core.testing import check_transform, components_of, described
+from mtlora_core.testing import check_transform, components_of, described, task_gradients
 from mtlora_torchjd.weighted import normalized
 
 SEED = 3
 
 Aggregator = Callable[[Tensor], Tensor]
+
+
+def nash_mtl() -> Aggregator:
+    """Return TorchJD's, of gradients whose lengths together are 1, which is not of one task."""
+    theirs: dict[int, NashMTL] = {}
+
+    def aggregate(rows: Tensor) -> Tensor:
+        if len(rows) == 1:
+            return rows[0]
+        own = theirs.setdefault(len(rows), NashMTL(len(rows), max_norm=0.0))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it sets up its program anew
+            bargain = own(rows / rows.norm())
+        summed: Tensor = bargain * rows.norm() / len(rows) ** 0.5
+        return summed
+
+    return aggregate
+
 
 # By part: TorchJD's own aggregator, and whether it averages.
 THEIRS: dict[str, tuple[Callable[[], Aggregator], bool]] = {
@@ -46,6 +67,8 @@ THEIRS: dict[str, tuple[Callable[[], Aggregator], bool]] = {
     "fairgrad": (lambda: FairGrad(alpha=2.0), False),
     "config": (ConFIG, False),
     "grad-drop": (GradDrop, False),
+    "gradvac": (GradVac, False),
+    "nash-mtl": (nash_mtl, False),
 }
 JOINT = ("upgrad", "dual-proj", "pcgrad", "grad-drop")
 """What promises joint training where nothing conflicts."""
@@ -53,7 +76,7 @@ JOINT = ("upgrad", "dual-proj", "pcgrad", "grad-drop")
 
 def solvable(*names: str) -> list[Any]:
     """Return names as parameters, those whose solver is missing as skipped."""
-    modules = {"upgrad": "quadprog", "dual-proj": "quadprog", "cagrad": "cvxpy"}
+    modules = {"upgrad": "quadprog", "dual-proj": "quadprog", "cagrad": "cvxpy", "nash-mtl": "ecos"}
     return [
         pytest.param(
             name,
@@ -72,12 +95,17 @@ def draw_rows(tasks: int, size: int, seed: int = 0) -> Tensor:
     return torch.randn(tasks, size, generator=torch.Generator().manual_seed(seed)).double()
 
 
+def built(name: str, tasks: int, groups: int = 1, **options: Any) -> Any:
+    component = described(mtlora_torchjd, "regularizer", name)
+    read = load(component.options).model_validate(options)
+    return load(component.build)(read, tuple(f"task{i}" for i in range(tasks)), groups)
+
+
 def transformed(
     name: str, *groups: Sequence[Tensor], seed: int = SEED, **options: Any
 ) -> Sequence[Tensor]:
-    component = described(mtlora_torchjd, "regularizer", name)
-    transform = load(component.build)(load(component.options).model_validate(options))
-    made: Sequence[Tensor] = transform(TaskGradients(groups, tuple(range(len(groups[0][0]))), seed))
+    transform = built(name, len(groups[0][0]), len(groups), **options)
+    made: Sequence[Tensor] = transform(task_gradients(groups, seed=seed))
     return made
 
 
@@ -89,7 +117,7 @@ def aggregated(name: str, rows: Tensor) -> Tensor:
 
 
 def test_every_part_is_held_against_torchjd() -> None:
-    assert {component.name for component in components_of(mtlora_torchjd)} == {*THEIRS}
+    assert {c.name for c in components_of(mtlora_torchjd) if c.transforms_gradients} == {*THEIRS}
 
 
 @each
@@ -187,6 +215,8 @@ CHANGES: list[tuple[str, Mapping[str, Any]]] = [
     ("fairgrad", {"alpha": 1.0}),
     ("fairgrad", {"max_iters": 1}),
     ("grad-drop", {"leak": 0.5}),
+    ("gradvac", {"beta": 0.1}),
+    ("nash-mtl", {"update_every": 2}),
 ]
 
 
@@ -196,9 +226,15 @@ CHANGES: list[tuple[str, Mapping[str, Any]]] = [
     ids=str,
 )
 def test_every_option_changes_the_result(name: str, change: Mapping[str, Any]) -> None:
-    rows = draw_rows(5, 4)
+    def second_step(**options: Any) -> Tensor:
+        transform = built(name, 5, **options)
+        first, second = (task_gradients([[draw_rows(5, 6, seed)]]) for seed in (1, 0))
+        transform(first)
+        (vector,) = transform(second)
+        assert isinstance(vector, Tensor)
+        return vector
 
-    (usual,), (changed,) = transformed(name, [rows]), transformed(name, [rows], **change)
+    usual, changed = second_step(), second_step(**change)
 
     assert (usual - changed).norm() > 1e-3 * usual.norm()
 
@@ -213,6 +249,8 @@ def test_a_full_leak_is_joint_training_and_so_is_a_radius_of_zero() -> None:
 
 def test_every_option_is_in_the_table_above_and_the_scope_is_that_of_the_papers() -> None:
     for component in components_of(mtlora_torchjd):
+        if not component.transforms_gradients:
+            continue
         options = load(component.options)()
         assert isinstance(options, TransformOptions)
         assert options.scope == "global"
@@ -223,7 +261,7 @@ def test_every_option_is_in_the_table_above_and_the_scope_is_that_of_the_papers(
 # Random choices
 
 
-@pytest.mark.parametrize("name", ["pcgrad", "grad-drop"])
+@pytest.mark.parametrize("name", ["pcgrad", "grad-drop", "gradvac"])
 def test_random_choices_come_from_the_step_s_seed(name: str) -> None:
     rows = draw_rows(6, 4)
 
@@ -251,3 +289,59 @@ def test_a_sign_is_drawn_by_its_share() -> None:
 
     assert {*actual.tolist()} == {3.0, -1.0}
     assert (actual > 0).double().mean() == pytest.approx(0.75, abs=0.03)
+
+
+# Memory
+
+
+remembering = pytest.mark.parametrize("name", solvable("gradvac", "nash-mtl"))
+
+
+@remembering
+def test_is_torchjd_s_over_several_steps_and_for_every_group_by_itself(name: str) -> None:
+    transform = built(name, 4, 2)
+    theirs = [THEIRS[name][0]() for _ in range(2)]
+
+    for step in range(4):
+        groups = [draw_rows(4, 9, 2 * step), draw_rows(4, 6, 2 * step + 1)]
+        ours = transform(task_gradients([[rows] for rows in groups], seed=step))
+        for own, rows, aggregator in zip(ours, groups, theirs, strict=True):
+            torch.manual_seed(step)
+            torch.testing.assert_close(own, aggregator(rows), rtol=1e-5, atol=1e-6)
+
+
+@remembering
+def test_what_is_known_of_an_absent_task_or_group_stays(name: str) -> None:
+    transform = built(name, 5, 3)
+    for step in range(2):
+        transform(task_gradients([[draw_rows(5, 6, step)] for _ in range(3)], seed=step))
+    before = {key: value.clone() for key, value in transform.state_dict().items()}
+    whole = task_gradients([[draw_rows(2, 6, 9)] for _ in range(3)], (1, 3))
+    transform(replace(whole, groups=whole.groups[1:2], indices=[1]))
+
+    for key, value in transform.state_dict().items():
+        moved = {*map(tuple, (value != before[key]).nonzero().tolist())}
+        assert moved
+        assert {index[0] for index in moved} == {1}
+        assert {t for index in moved for t in index[1:]} <= {1, 3}
+
+
+def test_gradients_that_agreed_are_turned_until_they_agree_as_much() -> None:
+    transform = built("gradvac", 2, beta=1.0)
+    agreeing, apart = torch.tensor([[1.0, 0.0], [0.6, 0.8]]), torch.eye(2)
+
+    transform(task_gradients([[agreeing]]))
+    (actual,) = transform(task_gradients([[apart]]))
+
+    # Each is turned to a cosine of 0.6 with the other's gradient: by 0.75 of it.
+    torch.testing.assert_close(actual, torch.full((2,), 1.75))
+
+
+def test_a_bargain_is_as_long_as_all_gradients_together_and_none_is_against_it() -> None:
+    pytest.importorskip("ecos")
+    for seed in range(5):
+        rows = draw_rows(4, 9, seed)
+        (actual,) = transformed("nash-mtl", [rows])
+
+        assert (rows @ actual).min() > 0
+        torch.testing.assert_close(actual.norm(), rows.norm(), rtol=0.02, atol=0)
