@@ -49,7 +49,7 @@ $(VENV)/.installed: $(VENV)/.python constraints.txt $(PROJECTS)
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.installed
-	$(INSTALL) hypothesis jsonschema matplotlib mypy pytest ruff submitit tensorboard
+	$(INSTALL) cvxpy ecos hypothesis jsonschema matplotlib mypy pytest ruff submitit tensorboard
 	$(INSTALL) --no-deps peft
 	@touch $@
 
