@@ -11,7 +11,7 @@ from typing import Any
 from ..component import Component, load
 from ..execution import Executor, Job, Running
 
-PATIENCE = 60.0
+PATIENCE = 300.0
 """Seconds until a job has to be where it should be; a cluster's own may need some to begin."""
 
 
