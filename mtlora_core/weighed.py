@@ -17,8 +17,8 @@ from torch.autograd.function import once_differentiable
 
 from .taskaxis import leaf_of
 
-PIECE = 2**20
-"""Numbers of ``w ⊗ h`` that are there at a time; in float32, 4 MB."""
+PIECE = 2**18
+"""Numbers of ``w ⊗ h`` that are there at a time; in float32, 1 MB."""
 
 
 def weighed_sum(low: Tensor, weights: Tensor, up: Tensor) -> Tensor:
