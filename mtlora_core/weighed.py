@@ -9,7 +9,8 @@ place.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,7 +70,7 @@ class _WeighedSum(torch.autograd.Function):
         ctx.sizes, groups = sizes or [len(low)], weights.shape[1]
         maps = _by_group(up.to(low.dtype), groups)
         total = low.new_empty(len(low), groups, maps.shape[1])
-        for _, tokens, group, _ in _tiles([len(low)], maps):
+        for tokens, group in _tiles(len(low), maps):
             spread = _spread(low[tokens], weights[tokens, group])
             torch.mm(spread, maps[group].T, out=total[tokens, group])
         return total.flatten(1)
@@ -84,12 +85,13 @@ class _WeighedSum(torch.autograd.Function):
         to_low = torch.zeros_like(low)
         to_weights = torch.empty_like(weights) if weights_too else None
         # Summed in the parameter's precision, also where products are in half.
-        to_up = up.new_empty(len(ctx.sizes), *maps.shape)  # [T, g, m, e * r]
-        for row, tokens, group, first in _tiles(ctx.sizes, maps):
+        to_up = _room(up, maps, ctx.sizes)
+        for tokens, group in _tiles(len(low), maps):
             here, delta = (tokens, group), deltas[tokens, group]
             spread = _spread(low[tokens], weights[here])
             if joint or by_task:
-                _add_product(to_up[row, group], delta.T, spread, first)
+                for row, own, first in _rows_of(tokens, ctx.sizes):
+                    _add_product(to_up[row, group], delta[own].T, spread[own], first)
             back = torch.mm(delta, maps[group], out=spread).unflatten(1, up.shape[1:])
             if to_weights is not None:
                 torch.sum(back * low[tokens], -1, out=to_weights[here])
@@ -98,26 +100,34 @@ class _WeighedSum(torch.autograd.Function):
         return to_low, to_weights, to_rows[0] if joint else None, to_rows if by_task else None, None
 
 
-class _Tile(NamedTuple):
-    """Some tokens of one row of gradients, for one group of outputs."""
-
-    row: int
-    tokens: slice
-    group: int
-    first: bool
-    """Whether these are the row's first tokens."""
-
-
-def _tiles(sizes: Sequence[int], maps: Tensor) -> Iterator[_Tile]:
-    """Yield every tile; a row without tokens has one of none."""
+def _tiles(count: int, maps: Tensor) -> Iterator[tuple[slice, int]]:
+    """Yield some of the tokens and one group of outputs, until all were there."""
     groups, _, width = maps.shape
-    piece, begin = max(PIECE // width, 1), 0
-    for row, size in enumerate(sizes):
-        for start in range(0, max(size, 1), piece):
-            tokens = slice(begin + start, begin + min(start + piece, size))
-            for group in range(groups):
-                yield _Tile(row, tokens, group, start == 0)
-        begin += size
+    piece = max(PIECE // width, 1)
+    for start in range(0, count, piece):
+        for group in range(groups):
+            yield slice(start, min(start + piece, count)), group
+
+
+def _rows_of(tokens: slice, sizes: Sequence[int]) -> Iterator[tuple[int, slice, bool]]:
+    """Yield each row of gradients that some of the tokens belong to.
+
+    With it, which of those tokens are its own, and whether they are its first.
+    """
+    for row, end in enumerate(accumulate(sizes)):
+        begin = end - sizes[row]
+        start, stop = max(begin, tokens.start), min(end, tokens.stop)
+        if start < stop:
+            yield row, slice(start - tokens.start, stop - tokens.start), start == begin
+
+
+def _room(up: Tensor, maps: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Return ``[T, g, m, e * r]`` for the rows of gradients, 0 where a row has no tokens."""
+    room = up.new_empty(len(sizes), *maps.shape)
+    for row, size in zip(room, sizes, strict=True):
+        if not size:
+            row.zero_()
+    return room
 
 
 def _by_group(up: Tensor, groups: int) -> Tensor:

@@ -6,12 +6,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtlora_core import weighed
 from mtlora_core.component import Per
+from mtlora_core.context import TaskContext
 from mtlora_core.interfaces import Routing
 from mtlora_core.lowrank import mix
+from mtlora_core.taskaxis import TaskAxis
 
 sides = pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
 UNITS: tuple[Per, ...] = get_args(Per)
@@ -146,6 +148,31 @@ def test_its_gradients_are_those_of_finite_differences(per: Per, own: bool) -> N
         return mix(low, up, Routing(weights, per), task_ids)
 
     assert torch.autograd.gradcheck(mixed, leaves)
+
+
+@sides
+@pytest.mark.parametrize("counts", [[1, 2, 1], [2, 0, 1], [0, 0, 3]])
+@pytest.mark.parametrize("piece", [1, 20, 2**18])
+def test_a_task_axis_gets_the_gradient_of_each_task_apart(
+    monkeypatch: pytest.MonkeyPatch, piece: int, counts: list[int], own: bool
+) -> None:
+    monkeypatch.setattr(weighed, "PIECE", piece)  # pieces and tasks begin and end where they like
+    low, drawn, weights, _ = draw("group", sum(counts), 3, 6, 4, 2, 2, own)
+    module, context = nn.Module(), TaskContext(("a", "b", "c"))
+    up = module.up = nn.Parameter(drawn.detach())
+    axis = TaskAxis(context, [0, 1, 2], {module: {"up": up}})
+
+    with context.serving(torch.arange(3).repeat_interleave(torch.tensor(counts))), axis.carried():
+        mixed = mix(low, up, Routing(weights, "group"))
+    cotangent = torch.randn_like(mixed)
+    *actual, rows = torch.autograd.grad(mixed, [low, weights, axis.leaves[up].tensor], cotangent)
+
+    expected = mix(low, up, Routing(weights, "group"))
+    for t, place in enumerate(torch.arange(len(low)).split(counts)):
+        of_task = torch.zeros_like(cotangent).index_copy(0, place, cotangent[place])
+        (row,) = torch.autograd.grad(expected, up, of_task, retain_graph=True)
+        torch.testing.assert_close(rows[t], row)
+    torch.testing.assert_close(actual, [*torch.autograd.grad(expected, [low, weights], cotangent)])
 
 
 def test_a_gradient_in_half_precision_is_summed_over_tokens_in_full(
