@@ -2,7 +2,8 @@
 
 Forward and backward of one adapter, its router included, against a loop over the experts as the
 released codes of HydraLoRA and mtLoRA write it: with the product with A once before the loop, and
-inside it, as they do. Also what both keep for backward, and the peak of the memory that they take
+inside it, as they do; with ``--compiled`` also against ``torch.compile``, of the adapter and of its
+algebra in one product. Also what all keep for backward, and the peak of the memory that they take
 and give back beside their output and the gradients. Without dropout, so that all do the same.
 """
 
@@ -72,6 +73,18 @@ class Loop(nn.Module):
         return weighed.flatten(-2)
 
 
+def in_one_product(adapter: Adapter, hidden: Tensor, output: Tensor) -> Tensor:
+    """Do the same with a product of ``w ⊗ Ax``, written for a compiler."""
+    experts, router = adapter.experts, adapter.router
+    assert isinstance(experts, Hydra)
+    assert isinstance(router, FineGrained)
+    logits = functional.linear(hidden, router.weight).unflatten(-1, (router.groups, -1))
+    weights = torch.softmax(logits, -1)[..., None]  # [b, t, g, e, 1]
+    low = functional.linear(hidden, experts.down)[:, :, None, None] * experts.scale
+    maps = experts.up.unflatten(0, (router.groups, -1)).flatten(2)  # [g, m, e * r]
+    return output + torch.einsum("btgi,gmi->btgm", (weights * low).flatten(-2), maps).flatten(2)
+
+
 def adapter_of(width: int, groups: int, options: argparse.Namespace) -> Adapter:
     """Return a block adapter as trained ones are: B is not 0."""
     site = Site("layer0_ffn", "block", 0, "in", "out", width, width)
@@ -108,6 +121,10 @@ def run(width: int, groups: int, options: argparse.Namespace) -> None:
     for name, inside in (("a loop, A once", False), ("a loop, A inside", True)):
         loop = Loop(adapter, inside=inside)
         blocks[name] = (loop, loop)
+    if options.compiled:
+        ours, _ = blocks["ours"]
+        blocks["the adapter, compiled"] = torch.compile(ours), adapter
+        blocks["one product, compiled"] = torch.compile(partial(in_one_product, adapter)), adapter
     shape = {"width": width, "groups": groups, "tokens": options.tokens}
     shape |= {"experts": options.experts, "rank": options.rank}
     steps: dict[str, Step] = {
@@ -140,6 +157,7 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=2048, help="of all examples together")
     parser.add_argument("--batch", type=int, default=16, help="examples")
+    parser.add_argument("--compiled", action="store_true", help="also torch.compile")
     options = parser.parse_args()
     for width in options.widths:
         for groups in options.groups:
