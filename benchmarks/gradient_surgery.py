@@ -121,14 +121,13 @@ def _finish(session: Session) -> None:
     session.optimizer.zero_grad(set_to_none=True)
 
 
-def take_torchjd_step(session: Session) -> None:
+def take_torchjd_step(session: Session, at_a_time: int | None) -> None:
     """Take the step of a session without a transform by TorchJD's engine, with its PCGrad."""
     model = session.model
     model.train()
     losses, features = _losses(session)
     shared = [*model.adapters.parameters()]
-    # One at a time: its other way, torch.vmap, is refused by functions written by hand.
-    mtl_backward(losses, features, shared_params=shared, parallel_chunk_size=1)
+    mtl_backward(losses, features, shared_params=shared, parallel_chunk_size=at_a_time)
     jac_to_grad(shared, PCGrad())
     _finish(session)
 
@@ -146,7 +145,8 @@ def contenders(method: str, counts: Sequence[int], options: argparse.Namespace) 
     if options.separate:
         others["a backward pass a task"] = take_separate_step
     if options.torchjd:
-        others["TorchJD's mtl_backward"] = take_torchjd_step
+        at_a_time = None if options.vmap else 1
+        others["TorchJD's mtl_backward"] = partial(take_torchjd_step, at_a_time=at_a_time)
     steps |= {name: partial(take, built(method, counts, options)) for name, take in others.items()}
     return steps
 
@@ -161,6 +161,12 @@ def main() -> None:
     parser.add_argument("--scope", default="per-matrix", help="of our transform")
     parser.add_argument("--separate", action="store_true", help="also a backward pass a task")
     parser.add_argument("--torchjd", action="store_true", help="also TorchJD's mtl_backward")
+    parser.add_argument(
+        "--vmap",
+        action="store_true",
+        help="let TorchJD differentiate all tasks at a time, which experts with weights per token "
+        "refuse",
+    )
     parser.add_argument("--measuring", action="store_true", help="conflicts, without a transform")
     options = parser.parse_args()
     name = "conflict-measurement" if options.measuring else "gradient-surgery"

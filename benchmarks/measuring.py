@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -36,6 +37,9 @@ def parser_of(doc: str | None) -> argparse.ArgumentParser:
         help="cpu: time of this process alone, for one thread on a machine that is not quiet; "
         "a GPU has events of its own",
     )
+    parser.add_argument(
+        "--profile", action="store_true", help="print where each contender's time goes, on stderr"
+    )
     return parser
 
 
@@ -57,7 +61,19 @@ def times_of(steps: Mapping[str, Step], options: argparse.Namespace) -> dict[str
             taken = seconds(step, options)
             if round_ >= 0:  # the first two warm up
                 times[contender].append(taken)
+    if options.profile:
+        for contender, step in steps.items():
+            print(f"{contender}\n{_profile(step, options.device)}", file=sys.stderr)
     return times
+
+
+def _profile(step: Step, device: str) -> str:
+    """Return the operations of three steps, those that take the most time first."""
+    with torch.profiler.profile(activities=_activities(device)) as profile:
+        for _ in range(3):
+            step()
+    by = "self_cuda_time_total" if device.startswith("cuda") else "self_cpu_time_total"
+    return str(profile.key_averages().table(sort_by=by, row_limit=20, max_name_column_width=60))
 
 
 def report_times(

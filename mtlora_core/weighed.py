@@ -26,7 +26,7 @@ def weighed_sum(low: Tensor, weights: Tensor, up: Tensor) -> Tensor:
     r"""Return :math:`\sum_e w_e B_e h_e` for every token and group of output dimensions.
 
     Where the parameter ``up`` has a task axis in this step, its gradient goes to that, row by row.
-    Can be differentiated once, not twice.
+    Can be differentiated once, not twice, and not under ``torch.vmap``.
 
     Args:
         low: ``[b, t, e, r]``, or ``[b, t, 1, r]`` where the experts share one.
