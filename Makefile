@@ -26,14 +26,21 @@ test-all: test  ## the fast tests, then the slow ones
 check: $(VENV)/.tools  ## format, lint and types, all of which must be clean
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy mtlora_core tests $(wildcard plugins/*/mtlora_*) $(wildcard plugins/*/tests)
+	$(BIN)/mypy mtlora_core tests $(wildcard benchmarks/*.py) $(wildcard plugins/*/mtlora_*) $(wildcard plugins/*/tests)
 
-bench: $(VENV)/.installed  ## what gradient surgery costs, as lines of JSON; wants a quiet machine
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/gradient_surgery.py --separate
+bench: $(VENV)/.tools  ## what it costs, as lines of JSON: an hour on a quiet machine
+	$(BENCH)/hydra_block.py
+	$(BENCH)/plain_lora.py
+	$(BENCH)/spectral_aware.py
+	$(BENCH)/gradient_surgery.py --separate --torchjd
+	$(BENCH)/growth.py
 
 clean:  ## remove the environment and what tools left; runs stay
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One thread: what compares with itself needs no more, and a second core keeps the machine quiet.
+BENCH := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python benchmarks
 
 # No test reaches for the network. One thread: the tests' tensors are too small for more.
 RUN_TESTS := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/pytest

@@ -17,6 +17,7 @@ from torch.nn import functional
 from .interfaces import Routing
 from .segmented import linear
 from .taskaxis import leaf_of
+from .weighed import weighed_sum
 
 __all__ = ["linear", "mix"]
 
@@ -35,21 +36,13 @@ def mix(low: Tensor, up: Tensor, routing: Routing, task_ids: Tensor | None = Non
         ``[b, t, o]``.
     """
     assert routing.per != "task" or task_ids is not None, "weights per task need each row's task"
-    weights = routing.weights.to(low.dtype)
-    premixable = low.dim() == 3 and routing.per in ("model", "task")
-    if premixable and leaf_of(up) is None:  # B is mixed into one that has no rows
-        return _premixed(low, up, routing.weights.to(up.dtype), task_ids)
-    own = low if low.dim() == 4 else low[..., None, :]  # [b, t, e or 1, r]
-    match routing.per:
-        case "group":
-            return _grouped(own, up, weights)
-        case "task":
-            weights = weights[task_ids][:, None]
-        case "sequence":
-            weights = weights[:, None]
-        case "token":
-            weights = weights[:, :, 0]
-    return linear(_spread(own, weights), up, up.shape[0], -1)
+    if low.dim() == 3:
+        if routing.per in ("model", "task") and leaf_of(up) is None:
+            # B is mixed into one, which has no rows.
+            return _premixed(low, up, routing.weights.to(up.dtype), task_ids)
+        low = low[:, :, None]
+    weights = _of_tokens(routing, task_ids).expand(*low.shape[:2], -1, -1)
+    return weighed_sum(low, weights, up)
 
 
 def mixed(up: Tensor, weights: Tensor) -> Tensor:
@@ -75,17 +68,15 @@ def _premixed(low: Tensor, up: Tensor, weights: Tensor, task_ids: Tensor | None)
     return torch.bmm(low, of_tasks.to(low.dtype)[task_ids])
 
 
-def _spread(own: Tensor, weights: Tensor) -> Tensor:
-    """Return ``w ⊗ Ax``, or every ``w_e A_e x``, as ``[..., e * r]``; one GEMM does the rest.
-
-    ``own`` is ``[..., e or 1, r]``, ``weights`` ``[..., e]``; what stands before broadcasts.
-    """
-    return (weights[..., None] * own).flatten(-2)
-
-
-def _grouped(own: Tensor, up: Tensor, weights: Tensor) -> Tensor:
-    """One batched GEMM over groups of output dimensions; ``weights`` is ``[b, t, g, e]``."""
-    groups = weights.shape[2]
-    spread = _spread(own[:, :, None], weights)  # [b, t, g, e * r]
-    update = linear(spread, up, groups, -1, up.shape[1] * up.shape[2])
-    return update.flatten(2)
+def _of_tokens(routing: Routing, task_ids: Tensor | None) -> Tensor:
+    """Return the weights as ``[b, t, g, e]``, an axis 1 long where they are the same along it."""
+    weights = routing.weights
+    match routing.per:
+        case "model":
+            return weights[None, None, None]
+        case "task":
+            return weights[task_ids][:, None, None]
+        case "sequence":
+            return weights[:, None, None]
+        case "token" | "group":
+            return weights

@@ -6,11 +6,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
+from mtlora_core import weighed
 from mtlora_core.component import Per
+from mtlora_core.context import TaskContext
 from mtlora_core.interfaces import Routing
 from mtlora_core.lowrank import mix
+from mtlora_core.taskaxis import TaskAxis
 
 sides = pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
 UNITS: tuple[Per, ...] = get_args(Per)
@@ -119,20 +122,98 @@ def test_runs_in_half_precision_under_autocast(per: Per, own: bool) -> None:
 
 
 @sides
+@pytest.mark.parametrize("piece", [1, 8, 20])
 @pytest.mark.parametrize("per", UNITS)
-def test_keeps_no_temporary_as_wide_as_all_experts_outputs(per: Per, own: bool) -> None:
-    o, e = 64, 8
-    low, up, weights, task_ids = draw(per, 2, 3, o, e, 2, 2, own)
-    saved: list[int] = []
+def test_a_few_tokens_at_a_time_come_to_the_same(
+    monkeypatch: pytest.MonkeyPatch, per: Per, piece: int, own: bool
+) -> None:
+    *leaves, task_ids = draw(per, 2, 3, 6, 4, 2, 2, own)
+    low, up, weights = leaves
+
+    def sums() -> tuple[Tensor, ...]:
+        mixed = mix(low, up, Routing(weights, per), task_ids)
+        return mixed, *torch.autograd.grad(mixed.square().sum(), leaves)
+
+    whole = sums()
+    monkeypatch.setattr(weighed, "PIECE", piece)
+    torch.testing.assert_close(sums(), whole)
+
+
+@sides
+@pytest.mark.parametrize("per", UNITS)
+def test_its_gradients_are_those_of_finite_differences(per: Per, own: bool) -> None:
+    *leaves, task_ids = draw(per, 2, 3, 4, 3, 2, 2, own)
+
+    def mixed(low: Tensor, up: Tensor, weights: Tensor) -> Tensor:
+        return mix(low, up, Routing(weights, per), task_ids)
+
+    assert torch.autograd.gradcheck(mixed, leaves)
+
+
+@sides
+@pytest.mark.parametrize("counts", [[1, 2, 1], [2, 0, 1], [0, 0, 3]])
+@pytest.mark.parametrize("piece", [1, 20, 2**18])
+def test_a_task_axis_gets_the_gradient_of_each_task_apart(
+    monkeypatch: pytest.MonkeyPatch, piece: int, counts: list[int], own: bool
+) -> None:
+    monkeypatch.setattr(weighed, "PIECE", piece)  # pieces and tasks begin and end where they like
+    low, drawn, weights, _ = draw("group", sum(counts), 3, 6, 4, 2, 2, own)
+    module, context = nn.Module(), TaskContext(("a", "b", "c"))
+    up = module.up = nn.Parameter(drawn.detach())
+    axis = TaskAxis(context, [0, 1, 2], {module: {"up": up}})
+
+    with context.serving(torch.arange(3).repeat_interleave(torch.tensor(counts))), axis.carried():
+        mixed = mix(low, up, Routing(weights, "group"))
+    cotangent = torch.randn_like(mixed)
+    *actual, rows = torch.autograd.grad(mixed, [low, weights, axis.leaves[up].tensor], cotangent)
+
+    expected = mix(low, up, Routing(weights, "group"))
+    for t, place in enumerate(torch.arange(len(low)).split(counts)):
+        of_task = torch.zeros_like(cotangent).index_copy(0, place, cotangent[place])
+        (row,) = torch.autograd.grad(expected, up, of_task, retain_graph=True)
+        torch.testing.assert_close(rows[t], row)
+    torch.testing.assert_close(actual, [*torch.autograd.grad(expected, [low, weights], cotangent)])
+
+
+def test_a_gradient_in_half_precision_is_summed_over_tokens_in_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(weighed, "PIECE", 1)  # a sum of as many products as there are tokens
+    up = torch.zeros(2, 1, 1, requires_grad=True)
+    low, weights = torch.ones(1, 1000, 1), torch.ones(1, 1000, 1, 1)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        mix(low, up, Routing(weights, "token")).sum().backward()
+
+    assert up.grad is not None
+    assert up.grad.flatten().tolist() == [1000, 1000]  # bfloat16 would stop at 256
+
+
+def numbers_kept(per: Per, o: int, e: int, r: int, g: int, own: bool = False) -> list[int]:
+    """Return how many numbers each tensor has that 6 tokens' mixing keeps for backward."""
+    low, up, weights, task_ids = draw(per, 2, 3, o, e, r, g, own)
+    kept: list[int] = []
 
     def keep(tensor: Tensor) -> Tensor:
-        saved.append(tensor.numel())
+        kept.append(tensor.numel())
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         mix(low, up, Routing(weights, per), task_ids)
+    return kept
 
-    assert max(saved) < 2 * 3 * o * e
+
+@sides
+@pytest.mark.parametrize("per", UNITS)
+def test_keeps_no_temporary_as_wide_as_all_experts_outputs(per: Per, own: bool) -> None:
+    assert max(numbers_kept(per, 64, 8, 2, 2, own)) < 6 * 64 * 8
+
+
+@pytest.mark.parametrize("per", ["token", "group"])
+def test_keeps_only_what_went_in(per: Per) -> None:
+    e, r, g = 8, 7, 1 if per == "token" else 2
+
+    assert sorted(numbers_kept(per, 4, e, r, g)) == sorted([6 * r, 6 * g * e, 4 * e * r])
 
 
 @sides
