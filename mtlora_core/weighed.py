@@ -20,6 +20,8 @@ from .taskaxis import leaf_of
 
 PIECE = 2**18
 """Numbers of ``w ⊗ h`` that are there at a time; in float32, 1 MB."""
+LARGE_PIECE = 2**25
+"""Likewise on a GPU, which has no such cache to stay in, and where every piece costs launches."""
 
 
 def weighed_sum(low: Tensor, weights: Tensor, up: Tensor) -> Tensor:
@@ -103,7 +105,8 @@ class _WeighedSum(torch.autograd.Function):
 def _tiles(count: int, maps: Tensor) -> Iterator[tuple[slice, int]]:
     """Yield some of the tokens and one group of outputs, until all were there."""
     groups, _, width = maps.shape
-    piece = max(PIECE // width, 1)
+    numbers = PIECE if maps.device.type == "cpu" else LARGE_PIECE
+    piece = max(numbers // width, 1)
     for start in range(0, count, piece):
         for group in range(groups):
             yield slice(start, min(start + piece, count)), group
