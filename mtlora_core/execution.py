@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -84,7 +86,7 @@ class Processes:
     def start(self, job: Job) -> Running:
         """Start a process, in a session of its own: Ctrl-C reaches it only through us."""
         own = {} if self.threads is None else {"OMP_NUM_THREADS": str(self.threads)}
-        with job.log.open("ab") as log:
+        with job.log.open("ab") as log, hearing_interrupts():
             process = subprocess.Popen(
                 job.command,
                 stdin=subprocess.DEVNULL,
@@ -94,6 +96,24 @@ class Processes:
                 start_new_session=True,
             )
         return _Process(process)
+
+
+@contextmanager
+def hearing_interrupts() -> Iterator[None]:
+    """Let processes that are started inside be interrupted.
+
+    A process hands on that it ignores interrupts, as one does that ``nohup mtlora ablate … &``
+    started; a job's asking to end would not be heard. Nothing changes outside the main thread.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def threads_each(jobs: int) -> int | None:

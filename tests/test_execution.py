@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,15 @@ class Patient(Processes):
         return running
 
 
+@pytest.fixture
+def deaf() -> Iterator[None]:
+    """Ignore interrupts, as a process does that ``nohup … &`` started."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    signal.signal(signal.SIGINT, before)
+
+
 def component(build: str) -> Component:
     return Component("executor", "own", f"{__name__}:NoOptions", f"{__name__}:{build}", "processes")
 
@@ -67,6 +78,11 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_processes_keep_the_contract_of_an_executor(tmp_path: Path) -> None:
+    check_executor(component("build"), {}, tmp_path)
+
+
+@pytest.mark.usefixtures("deaf")
+def test_jobs_hear_an_interrupt_where_this_process_does_not(tmp_path: Path) -> None:
     check_executor(component("build"), {}, tmp_path)
 
 

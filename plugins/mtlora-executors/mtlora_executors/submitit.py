@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtlora_core.errors import MtloraError
-from mtlora_core.execution import Executor, Job, Running
+from mtlora_core.execution import Executor, Job, Running, hearing_interrupts
 
 from .options import SubmititOptions
 
@@ -73,7 +73,9 @@ class Queue:
         """Queue a job under its name."""
         self._queue.update_parameters(name=job.name)
         try:
-            return _Queued(self._queue.submit(run_command, job.command, str(job.log)), job.log)
+            with hearing_interrupts():
+                queued = self._queue.submit(run_command, job.command, str(job.log))
+            return _Queued(queued, job.log)
         except Exception as error:  # a cluster may refuse in any way; the cell is told why
             raise MtloraError(f"executor 'submitit' could not queue {job.name}: {error}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,17 @@ def test_submitit_keeps_the_contract_of_an_executor(tmp_path: Path) -> None:
     check_executor(
         described(mtlora_executors, "executor", "submitit"), {"cluster": "local"}, tmp_path
     )
+
+
+def test_submitits_jobs_hear_an_interrupt_where_this_process_does_not(tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    submitit = described(mtlora_executors, "executor", "submitit")
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        check_executor(submitit, {"cluster": "local"}, tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def local(jobs: int, folder: Path, **options: Any) -> int | None:
