@@ -48,15 +48,16 @@ def cell(share: float, count: int) -> str:
 def rows(runs: Mapping[str, Sequence[Finished]]) -> list[list[str]]:
     """Return the table's rows, the head first."""
     first = next(iter(runs.values()))[0]["test"]
-    table = [["task", *BASELINES.values(), *runs]]
+    known = [key for key in BASELINES if all(key in row for row in first.values())]
+    table = [["task", *(BASELINES[key] for key in known), *runs]]
     for task, row in first.items():
         values = [fmean(run["test"][task]["value"] for run in seeds) for seeds in runs.values()]
-        base = [f"{row[key]:.3f}" for key in BASELINES]
+        base = [f"{row[key]:.3f}" for key in known]
         table.append([task, *base, *(cell(value, row["count"]) for value in values)])
-    base = [f"{fmean(row[key] for row in first.values()):.3f}" for key in BASELINES]
+    base = [f"{fmean(row[key] for row in first.values()):.3f}" for key in known]
     table.append(["**mean**", *base, *(mean_cell(seeds) for seeds in runs.values())])
     each = [", ".join(f"{run['mean']['model']:.3f}" for run in seeds) for seeds in runs.values()]
-    table.append(["each seed", *[""] * len(BASELINES), *each])
+    table.append(["each seed", *[""] * len(known), *each])
     return table
 
 
