@@ -70,36 +70,33 @@ def _tasks(study: Study) -> Figure:
 
 
 def _validation(study: Study) -> Iterator[Figure]:
-    table = tables.validation(study)
-    if table.lines:
-        yield Figure(
-            "Learning: validation",
-            "A line that is higher earlier learns faster, and one that comes down again overfits; "
-            "a mark is the mean over tasks on the validation split, and over a row's seeds.",
-            table,
-            [
-                Plot("step", "validation mean", joined=True, counts=True).panel(
-                    _series(table, "step", "mean")
-                )
-            ],
-            keyed=True,
-        )
+    yield from _curves(
+        tables.validation(study),
+        "mean",
+        "Learning: validation",
+        "A line that is higher earlier learns faster, and one that comes down again overfits; "
+        "a mark is the mean over tasks on the validation split, and over a row's seeds.",
+        "validation mean",
+    )
 
 
 def _loss(study: Study) -> Iterator[Figure]:
-    table = tables.loss(study)
+    yield from _curves(
+        tables.loss(study),
+        "loss",
+        "Learning: loss",
+        "A line that falls learns; a mark is the mean training loss of the steps since the "
+        "mark before, over a row's seeds.",
+        "training loss",
+    )
+
+
+def _curves(table: Table, column: str, title: str, reading: str, up: str) -> Iterator[Figure]:
+    """Yield the figure of a column over steps; none without a line."""
     if table.lines:
+        plot = Plot("step", up, joined=True, counts=True)
         yield Figure(
-            "Learning: loss",
-            "A line that falls learns; a mark is the mean training loss of the steps since the "
-            "mark before, over a row's seeds.",
-            table,
-            [
-                Plot("step", "training loss", joined=True, counts=True).panel(
-                    _series(table, "step", "loss")
-                )
-            ],
-            keyed=True,
+            title, reading, table, [plot.panel(_series(table, "step", column))], keyed=True
         )
 
 
