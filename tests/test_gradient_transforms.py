@@ -47,6 +47,16 @@ class Summed:
         return [torch.cat([rows.sum(0) for rows in group]) for group in gradients.groups]
 
 
+class Lopsided(Summed):
+    """A transform of weights that differ by group and by task."""
+
+    def __call__(self, gradients: TaskGradients) -> Sequence[Tensor]:
+        """Return the sum of the rows, that of task t in group m times ``m + 10 t``."""
+        groups = torch.tensor(gradients.indices)[:, None]
+        weights = groups + 10.0 * torch.tensor(gradients.task_ids)
+        return gradients.weighted(weights.to(gradients.gramians))
+
+
 class Nothing(Summed):
     """A transform that takes everything away, so that what is left never went through it."""
 
@@ -77,7 +87,7 @@ def mtlora_components() -> list[Component]:
             summary="a toy",
             capabilities=capabilities,
         )
-        for kind in (Summed, Nothing, Strict)
+        for kind in (Summed, Lopsided, Nothing, Strict)
     ]
 
 
@@ -119,6 +129,32 @@ def test_rows_that_are_only_summed_give_joint_training(scope: str) -> None:
     joint, summed = state_after(), state_after({"use": "summed", "scope": scope})
 
     torch.testing.assert_close(summed, joint, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("forwards", [1, 2])
+def test_the_record_has_each_task_s_mean_weight_over_all_groups(forwards: int) -> None:
+    plan = plan_with("lopsided", train={"accumulate": forwards})
+    data = load_tasks(plan)
+    model = compose(plan, data)
+    # One transform a matrix: as many groups as adapters have parameters.
+    middle = (sum(1 for _ in model.adapters.parameters()) - 1) / 2
+    tasks = [task.name for task in model.tasks]
+    events = list(fit(model, data, plan.recipe.train, seed=0, device="cpu"))
+
+    records = [event for event in events if event["event"] == "step"]
+    assert records
+    for record in records:
+        present = {name: middle + 10 * tasks.index(name) for name in record["losses"]}
+        assert record["gradient_weights"] == pytest.approx(present)
+
+
+@pytest.mark.parametrize("regularizers", [[], ["summed"]])
+def test_the_record_has_no_weights_where_nothing_weighs(regularizers: list[str]) -> None:
+    plan = plan_with(*regularizers, measure={"conflicts": {"every": 1}})
+    data = load_tasks(plan)
+    events = fit(compose(plan, data), data, plan.recipe.train, seed=0, device="cpu")
+
+    assert all("gradient_weights" not in event for event in events)
 
 
 def test_causal_tasks_have_rows_as_any_other() -> None:

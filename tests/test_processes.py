@@ -81,7 +81,8 @@ def test_two_processes_give_the_result_of_one(tmp_path: Path, variant: str) -> N
     for before, now in zip(one, two, strict=True):
         assert now["losses"] == pytest.approx(before["losses"], rel=1e-4)
         assert now["gradient_norm"] == pytest.approx(before["gradient_norm"], rel=1e-3)
-        assert now.get("weights", {}) == pytest.approx(before.get("weights", {}), rel=1e-3)
+        for kind in ("weights", "gradient_weights"):
+            assert now.get(kind, {}) == pytest.approx(before.get(kind, {}), rel=1e-3)
     assert_conflicts_agree(one, two)
 
 

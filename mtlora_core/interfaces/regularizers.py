@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -40,6 +40,8 @@ class TaskGradients:
     """``[T]``, the mean loss of each of these tasks in the step, over forwards and processes."""
     indices: Sequence[int]
     """Which of all groups of the scope each of these M is, for what is remembered of it."""
+    given: list[Tensor] = field(default_factory=list, init=False)
+    """The weights, ``[M, T]``, that :meth:`weighted` was called with, for the step's record."""
 
     @cached_property
     def products(self) -> Sequence[Tensor]:
@@ -56,7 +58,11 @@ class TaskGradients:
         return [group[0] if len(group) == 1 else torch.cat([*group], 1) for group in self.groups]
 
     def weighted(self, weights: Tensor) -> list[Tensor]:
-        """Return each group's weighted sum of rows as ``[P]``; ``weights`` is ``[M, T]``."""
+        """Return each group's weighted sum of rows as ``[P]``; ``weights`` is ``[M, T]``.
+
+        The step's record has the mean over all groups as ``gradient_weights``.
+        """
+        self.given.append(weights)
         return [
             torch.cat([own.to(g.dtype) @ g for g in group])
             for own, group in zip(weights, self.groups, strict=True)

@@ -206,10 +206,13 @@ class _Step:
         return totals / totals.new_tensor([*self.counts.values()])
 
     def weights(self) -> dict[str, Any]:
-        """Return what the record says of weights, where a weighting makes some."""
-        if self.weighing.weighting is None:
-            return {}
-        return {"weights": dict(zip(self.counts, self.weighing.weights(), strict=True))}
+        """Return what the record says of weights, where a weighting or a transform makes some."""
+        found: dict[str, Any] = {}
+        if self.weighing.weighting is not None:
+            found["weights"] = dict(zip(self.counts, self.weighing.weights(), strict=True))
+        if self.rows is not None and (given := self.rows.weights()):
+            found["gradient_weights"] = dict(zip(self.counts, given, strict=True))
+        return found
 
     def conflicts(self) -> dict[str, Any]:
         """Return what the record says of conflicts, where this step measures them."""

@@ -71,6 +71,7 @@ class TaskRows:
         self._missing = [{*group} for group in self._groups]
         self._ready: list[int] = []
         self._combined: dict[nn.Parameter, Tensor] = {}
+        self._given: list[Tensor] = []
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
@@ -117,6 +118,13 @@ class TaskRows:
             if parameter.grad is not None:
                 gradient += parameter.grad
             parameter.grad = gradient
+
+    def weights(self) -> list[float] | None:
+        """Return each task's mean weight over all groups, of a transform that makes weights.
+
+        None for one that does not, and where nothing had a finite gradient.
+        """
+        return torch.cat(self._given).mean(0).tolist() if self._given else None
 
     def _follow(self) -> list[Any]:
         """Combine each group as soon as the backward pass has all its rows."""
@@ -174,7 +182,9 @@ class TaskRows:
             # Left to the loop, which skips such a step or ends the run: no transform means
             # anything there, and a solver might fail in its own words.
             return summed(gradients)
-        return self.transform(gradients)
+        transformed = self.transform(gradients)
+        self._given += gradients.given
+        return transformed
 
     def _refuse_unsegmented(self) -> None:
         # With penalties, which read the parameters themselves, it cannot be told from outside.
@@ -192,4 +202,4 @@ class TaskRows:
 
 def summed(gradients: TaskGradients) -> Sequence[Tensor]:
     """Return the gradient of joint training."""
-    return gradients.weighted(torch.ones_like(gradients.gramians[:, 0]))
+    return [matrix.sum(0) for matrix in gradients.matrices()]
