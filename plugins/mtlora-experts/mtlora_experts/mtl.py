@@ -8,43 +8,41 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from mtlora_core.interfaces import Experts, Factors, Routing, SiteInput
-from mtlora_core.lowrank import mix, mixed
+from mtlora_core.interfaces import Factors, SiteInput
+from mtlora_core.lowrank import mixed
 from mtlora_core.sites import Site
 
-from .factors import fresh_uniform, fresh_up, low_rank
+from .factors import fresh_uniform, fresh_up
+from .mixture import Mixture
 from .options import MtlOptions
 
 
-class Mtl(Experts):
+class Mtl(Mixture):
     """Shared A, Λ a task, many B: ``update = alpha / r · Σ_e w_e B_e Λ_t A drop(x)``.
 
     Implements the update of Yang et al., "MTL-LoRA: Low-Rank Adaptation for Multi-Task Learning",
     https://arxiv.org/abs/2410.09437; Λ_t starts as the identity. In the paper the weights are each
     task's own; here they may be of any unit, since Λ_t acts on the low-rank side, before mixing.
     Whatever the router, the task of each row must be given. The released code mixes B for every
-    row; here it is mixed once for each task. The parameters are float32 whatever the backbone's
-    dtype; the update has their dtype, or autocast's.
+    row; here it is mixed once for each task.
     """
 
     task_indexed: ClassVar[frozenset[str]] = frozenset({"transform"})
 
     def __init__(self, options: MtlOptions, site: Site, tasks: Sequence[str]) -> None:
-        super().__init__()
-        self.count = options.count
-        self.scale = options.alpha / options.rank
-        self.dropout = options.dropout
-        self.down = fresh_uniform(options.rank, site.d)  # [r, d]
+        super().__init__(
+            down=fresh_uniform(options.rank, site.d),
+            up=fresh_up(site.o, options.count, options.rank),
+            scale=options.alpha / options.rank,
+            dropout=options.dropout,
+        )
         self.transform = _identities(len(tasks), options)  # [T, r, r] or [T, r]
-        self.up = fresh_up(site.o, options.count, options.rank)  # [o, e, r]
 
-    def forward(self, site: SiteInput, routing: Routing | None) -> Tensor:
-        """Return the update ``[b, t, o]``; needs a routing, of any unit, and each row's task."""
-        assert routing is not None, "resolve lets no recipe without a router come here"
-        dropout = self.dropout if self.training else 0.0
-        low = low_rank(site.hidden, self.down, self.scale, dropout)
-        task_ids = site.context.task_ids_for(site.hidden)
-        return mix(self._transformed(low, task_ids), self.up, routing, task_ids)
+    def low(self, site: SiteInput) -> Tensor:
+        """Return ``scale · Λ_t A drop(x)``, ``[b, t, r]``; needs the task of each row."""
+        low = super().low(site)
+        own = self.transform.to(low.dtype)[site.context.task_ids_for(site.hidden)]
+        return low * own[:, None] if own.dim() == 2 else torch.bmm(low, own.mT)
 
     def factors(
         self, weights: Tensor | None, task: int | None, base_weight: Tensor | None
@@ -55,16 +53,6 @@ class Mtl(Experts):
         own = self.transform[task]
         transformed = own @ self.down if own.dim() == 2 else own[:, None] * self.down
         return Factors(mixed(self.up, weights), self.scale * transformed)
-
-    @property
-    def up_factors(self) -> Tensor:
-        """B as ``[o, e, r]``."""
-        return self.up
-
-    def _transformed(self, low: Tensor, task_ids: Tensor) -> Tensor:
-        """Return ``Λ_t low`` for each row's task; ``low`` is ``[b, t, r]``."""
-        own = self.transform.to(low.dtype)[task_ids]
-        return low * own[:, None] if own.dim() == 2 else torch.bmm(low, own.mT)
 
 
 def _identities(tasks: int, options: MtlOptions) -> nn.Parameter:
