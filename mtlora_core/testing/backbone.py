@@ -16,7 +16,7 @@ from ..inputs import Input, Text
 from ..interfaces import Backbone
 from ..options import BackboneOptions
 from ..sites import BackboneShape, Projection
-from .samples import device, options_of
+from .samples import assert_close, device, options_of
 
 TEXTS: Sequence[Text] = (
     "A short text.",
@@ -126,8 +126,8 @@ def _check_features(backbone: Backbone, inputs: Sequence[Input]) -> None:
     assert tuple(together.shape) == expected, f"features are {[*together.shape]}, not {[*expected]}"
     assert together.isfinite().all(), "features are not finite"
     alone = torch.cat([_features(backbone, [each]) for each in inputs])
-    _assert_close(together, alone, "features depend on padding or on other inputs")
-    _assert_close(_features(backbone.train(), inputs), together, "features depend on train mode")
+    assert_close(together, alone, "features depend on padding or on other inputs")
+    assert_close(_features(backbone.train(), inputs), together, "features depend on train mode")
 
 
 def _check_checkpointing(make: Make, shape: BackboneShape, inputs: Sequence[Input]) -> None:
@@ -141,7 +141,7 @@ def _check_checkpointing(make: Make, shape: BackboneShape, inputs: Sequence[Inpu
     checkpointed.checkpoint(contexts)
     expected, actual = (_gradient(each, shape, inputs) for each in (plain, checkpointed))
     assert entered, "checkpoint was asked for, and no layer is checkpointed"
-    _assert_close(actual, expected, "activation checkpointing changes gradients")
+    assert_close(actual, expected, "activation checkpointing changes gradients")
 
 
 def _gradient(backbone: Backbone, shape: BackboneShape, inputs: Sequence[Input]) -> Tensor:
@@ -151,9 +151,3 @@ def _gradient(backbone: Backbone, shape: BackboneShape, inputs: Sequence[Input])
     _features(backbone, inputs).square().sum().backward()
     assert parameter.grad is not None, "no gradient reaches the first layer"
     return parameter.grad
-
-
-def _assert_close(actual: Tensor, expected: Tensor, message: str) -> None:
-    torch.testing.assert_close(
-        actual, expected, rtol=1e-4, atol=1e-5, msg=lambda m: f"{message}: {m}"
-    )

@@ -17,7 +17,9 @@ from .samples import (
     BATCH,
     TASKS,
     TOKENS,
+    assert_close,
     assert_has_rows,
+    assert_made_of_its_seed,
     assert_moves_only_its_own,
     assert_same_state,
     batch_hidden,
@@ -66,7 +68,7 @@ def check_experts(
     _check_up_factors(make, site)
     _check_gradients(make, site, mixes[0] if mixes else None)
     _check_task_indexed(make, site, mixes[0] if mixes else None)
-    _check_construction(make)
+    assert_made_of_its_seed(make)
 
 
 def _make(
@@ -127,7 +129,7 @@ def _check_trained(make: Make, site: Site, per: Per | None) -> None:
     if routing is not None and per not in ("model", "task"):
         routing = Routing(routing.weights[:2], routing.per)
     alone = _update(experts, site, routing, rows=2)
-    _assert_close(update[:2], alone, f"the update depends on other rows (routed per {per})")
+    assert_close(update[:2], alone, f"the update depends on other rows (routed per {per})")
     with torch.autocast(device().type, torch.bfloat16):
         under_autocast = _update(experts, site, _routing(experts, per))
     assert under_autocast.isfinite().all(), f"not finite under autocast (routed per {per})"
@@ -137,7 +139,7 @@ def _check_units_agree(make: Make, site: Site, mixes: tuple[Per, ...]) -> None:
     experts = randomized(make()).eval()
     updates = [_update(experts, site, _routing(experts, per)) for per in mixes]
     for per, update in zip(mixes[1:], updates[1:], strict=True):
-        _assert_close(update, updates[0], f"the same weights per {per} and per {mixes[0]} differ")
+        assert_close(update, updates[0], f"the same weights per {per} and per {mixes[0]} differ")
 
 
 def _check_factors(make: Make, site: Site, mixes: tuple[Per, ...]) -> None:
@@ -153,7 +155,7 @@ def _check_factors(make: Make, site: Site, mixes: tuple[Per, ...]) -> None:
             update = experts(SiteInput(hidden, base_output, weight, context), routing)
         merged = experts.factors(weights, task, weight).merged(weight)
         expected = hidden @ (merged - weight).mT
-        _assert_close(update, expected, "the update is not that of its factors")
+        assert_close(update, expected, "the update is not that of its factors")
 
 
 def _check_routing_matters(make: Make, site: Site, mixes: tuple[Per, ...]) -> None:
@@ -208,18 +210,3 @@ def _check_segmented(make: Make, site: Site, per: Per | None) -> None:
                 experts, site, _routing(experts, per), task_ids=ids, context=context
             ),
         )
-
-
-def _check_construction(make: Callable[..., Experts]) -> None:
-    first = make()
-    assert_same_state(make(), state_of(first), "the same seed makes other experts")
-    meta = {name: tensor.shape for name, tensor in make("meta").state_dict().items()}
-    assert meta == {name: tensor.shape for name, tensor in first.state_dict().items()}, (
-        "built on the meta device, they have other shapes"
-    )
-
-
-def _assert_close(actual: Tensor, expected: Tensor, message: str) -> None:
-    torch.testing.assert_close(
-        actual, expected, rtol=1e-4, atol=1e-5, msg=lambda m: f"{message}: {m}"
-    )

@@ -13,7 +13,7 @@ from ..component import Component, load
 from ..errors import DataError
 from ..inputs import Input
 from ..interfaces import Encoded, Inputs, LanguageModel
-from .samples import device, options_of
+from .samples import assert_close, device, options_of
 
 PROMPTS: Sequence[Input] = ("Is the sky blue on a clear day?", "Two and two?")
 ANSWERS: Sequence[str] = ("yes it is", "four")
@@ -120,7 +120,7 @@ def _check_likelihoods(
     assert together.dtype == torch.float32, f"likelihoods are {together.dtype}"
     assert (together < 0).all(), "an answer's log-likelihood is not below 0"
     alone = [_likelihoods(model, model.collate([row]).to(device())) for row in rows]
-    _assert_close(together, torch.cat(alone), "likelihoods depend on padding or on other rows")
+    assert_close(together, torch.cat(alone), "likelihoods depend on padding or on other rows", 1e-4)
     mixed = model.collate([*rows, model.encode(prompts[:1])[0]]).to(device())
     assert _likelihoods(model, mixed)[-1] == 0, "a row without targets has a likelihood"
 
@@ -131,7 +131,7 @@ def _check_order(model: LanguageModel, prompts: Sequence[Input], answers: Sequen
     (whole,) = model.encode_answers(prompts[:1], answers[:1])
     before = model(model.collate([prompt]).to(device()))
     after = model(model.collate([whole]).to(device()))[:, : prompt.length]
-    _assert_close(after, before, "hidden states depend on later tokens")
+    assert_close(after, before, "hidden states depend on later tokens", 1e-4)
 
 
 def _check_generation(model: LanguageModel, prompts: Sequence[Input]) -> None:
@@ -148,9 +148,3 @@ def _check_generation(model: LanguageModel, prompts: Sequence[Input]) -> None:
     stop = next((text[1] for text in texts if len(text) > 1), "x")
     for text, stopped in zip(texts, model.generate(inputs.to(device()), 6, [stop]), strict=True):
         assert stopped == text.partition(stop)[0], "a text does not end before a stop string"
-
-
-def _assert_close(actual: Tensor, expected: Tensor, message: str) -> None:
-    torch.testing.assert_close(
-        actual, expected, rtol=1e-4, atol=1e-4, msg=lambda m: f"{message}: {m}"
-    )

@@ -18,7 +18,9 @@ from .samples import (
     BATCH,
     TASKS,
     TOKENS,
+    assert_close,
     assert_has_rows,
+    assert_made_of_its_seed,
     assert_moves_only_its_own,
     assert_same_state,
     batch_hidden,
@@ -63,7 +65,7 @@ def check_router(
     _check_gradients(make, site)
     _check_task_indexed(make, site)
     _check_segmented(make, site)
-    _check_construction(make)
+    assert_made_of_its_seed(make)
 
 
 def _make(
@@ -143,13 +145,13 @@ def _check_independence(make: Make, site: Site) -> None:
     if whole.per in ("model", "task"):
         return
     alone = _route(router, hidden[:2], batch_task_ids()[:2], mask[:2])
-    _assert_close(whole.weights[:2], alone.weights, "weights depend on the other rows of a batch")
+    assert_close(whole.weights[:2], alone.weights, "weights depend on the other rows of a batch")
     padded = hidden.masked_fill(~mask[..., None], 7.0)
     other = _route(router, padded, mask=mask).weights
     if whole.per == "sequence":
-        _assert_close(whole.weights, other, "weights depend on padding")
+        assert_close(whole.weights, other, "weights depend on padding")
     else:
-        _assert_close(whole.weights[mask], other[mask], "weights depend on padding")
+        assert_close(whole.weights[mask], other[mask], "weights depend on padding")
 
 
 def _check_declarations(component: Component, make: Make, site: Site) -> None:
@@ -172,7 +174,7 @@ def _check_causality(component: Component, make: Make, site: Site) -> None:
     router, hidden = randomized(make()).eval(), batch_hidden(site)
     later = hidden.clone()
     later[:, 2:] = batch_hidden(site, seed=3)[:, 2:]
-    _assert_close(
+    assert_close(
         _early(_route(router, later)),
         _early(_route(router, hidden)),
         "declared causal, yet later tokens change earlier weights",
@@ -214,18 +216,3 @@ def _check_segmented(make: Make, site: Site) -> None:
         assert_has_rows(
             router, lambda context: _route(router, batch_hidden(site), ids, context=context).weights
         )
-
-
-def _check_construction(make: Callable[..., Router]) -> None:
-    first = make()
-    assert_same_state(make(), state_of(first), "the same seed makes another router")
-    meta = {name: tensor.shape for name, tensor in make("meta").state_dict().items()}
-    assert meta == {name: tensor.shape for name, tensor in first.state_dict().items()}, (
-        "built on the meta device, it has other shapes"
-    )
-
-
-def _assert_close(actual: Tensor, expected: Tensor, message: str) -> None:
-    torch.testing.assert_close(
-        actual, expected, rtol=1e-4, atol=1e-6, msg=lambda m: f"{message}: {m}"
-    )

@@ -215,6 +215,27 @@ def _entry_gradients(owned: nn.Parameter | nn.ParameterList) -> list[Tensor]:
     return [torch.zeros(1) if p.grad is None else p.grad for p in owned]
 
 
+def assert_close(actual: Tensor, expected: Tensor, message: str, atol: float = 1e-5) -> None:
+    """Assert that two tensors are equal to rounding in float32."""
+    torch.testing.assert_close(
+        actual, expected, rtol=1e-4, atol=atol, msg=lambda m: f"{message}: {m}"
+    )
+
+
+def assert_made_of_its_seed(make: Callable[..., nn.Module]) -> None:
+    """Assert that a part is the same twice, and has the same shapes on the meta device.
+
+    Args:
+        make: Makes the part from one seed, on the device it is given.
+    """
+    first = make()
+    assert_same_state(make(), state_of(first), "the same seed makes another part")
+    meta = {name: tensor.shape for name, tensor in make("meta").state_dict().items()}
+    assert meta == {name: tensor.shape for name, tensor in first.state_dict().items()}, (
+        "built on the meta device, it has other shapes"
+    )
+
+
 def assert_same_state(actual: nn.Module, expected: Mapping[str, Tensor], message: str) -> None:
     """Assert that a module keeps exactly what :func:`state_of` had returned."""
     state = state_of(actual)
