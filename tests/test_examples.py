@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,19 @@ def test_a_recipe_is_named_after_its_file_and_says_what_it_is(path: Path) -> Non
 
     assert load_recipe(path).name == path.stem
     assert first.startswith("# ")
+
+
+@each_method
+def test_the_readme_names_the_parts_of_a_method(path: Path) -> None:
+    recipe, link = load_recipe(path), f"(examples/{path.name})"
+    rows = (ROOT / "README.md").read_text("utf-8").splitlines()
+    cells = next(row for row in rows if row.startswith("|") and link in row).split(" | ")[2:]
+    routers = [recipe.router] if recipe.router else []
+    slots = [[recipe.placement], [recipe.experts], routers, recipe.regularizers]
+
+    assert [re.findall("`(.+?)`", cell) for cell in cells] == [
+        [part.use for part in parts] for parts in slots
+    ]
 
 
 @each_method
