@@ -55,6 +55,14 @@ def conducted(study: Study, folder: Path, act: Any = scored) -> Event:
     return events[-1]
 
 
+def test_every_row_has_a_seed_before_one_has_the_next(tmp_path: Path) -> None:
+    events = conduct(three_seeds(tmp_path), schedule_in(tmp_path / "a", Stub(scored)))
+    begun = [(e["seed"], e["row"]) for e in events if e.get("state") == "started"]
+
+    assert [seed for seed, _ in begun] == [0, 0, 1, 1, 2, 2]
+    assert [row for _, row in begun[:2]] == [row for _, row in begun[2:4]]
+
+
 def three_seeds(folder: Path, **flags: Any) -> Study:
     return study_of(recipe_in(folder), swap=["experts.count=2,3"], seeds="3", **flags)
 

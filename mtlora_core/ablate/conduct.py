@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from itertools import chain
 
 from ..component import load
 from ..execution import Executor, Processes, threads_each
@@ -52,7 +53,8 @@ def conduct(study: Study, schedule: Schedule) -> Generator[Event, None, None]:
         for row in study.rows:
             yield from _chosen(study, row, schedule, choices)
     cells = {row.name: _cells(study, row, choices.get(row.name)) for row in study.rows}
-    yield from schedule.run([cell for own in cells.values() for cell in own])
+    # A seed of every row before the next one: whatever is left compares all rows by some seeds.
+    yield from schedule.run(sorted(chain(*cells.values()), key=lambda c: study.seeds.index(c.seed)))
     yield report(study, schedule, cells, choices)
 
 
