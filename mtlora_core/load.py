@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ import numpy as np
 from .compose import compose, load_tasks
 from .errors import CompositionError, RunFolderError
 from .model import MultiTaskModel
+from .recipe import Recipe
 from .registry import Registry
 from .resolve import Plan, resolve
 from .runfolder import RunFolder
-from .tasks import Split
+from .tasks import Split, Task, TaskData
 from .train.engine import make_accelerator
 from .train.evaluate import split_table
 
@@ -44,6 +45,41 @@ def load(
             [f"{folder}: does not fit the installed parts: {p}" for p in error.problems]
         ) from error
     return model.to(make_accelerator(device=device).device).eval()
+
+
+def read_data(folder: Path, registry: Registry) -> tuple[Recipe, list[TaskData]]:
+    """Return the recipe of a finished run, and its tasks with their data as it is now.
+
+    Raises:
+        RunFolderError: the folder is no finished run, or the data no longer has the tasks that
+            it learnt: their names, in their order, and the classes of each.
+        MtloraError: a part is not installed, or the data cannot be read.
+    """
+    _, recipe, learnt = RunFolder(folder).read_adapter()
+    data = load_tasks(resolve(recipe, registry))
+    if changed := [*_changed(learnt, [each.task for each in data])]:
+        advice = "bring the data back as it was, or train anew"
+        raise RunFolderError([f"{folder}: {line}; {advice}" for line in changed])
+    return recipe, data
+
+
+def _changed(learnt: Sequence[Task], now: Sequence[Task]) -> Iterator[str]:
+    """Yield how tasks are no longer those that a model answers, by position."""
+    names, found = ([task.name for task in tasks] for tasks in (learnt, now))
+    if names != found:
+        yield f"it learnt the tasks {', '.join(names)}, and the data now has {', '.join(found)}"
+        return
+    for before, after in zip(learnt, now, strict=True):
+        if before.objective != after.objective:
+            yield f"task {before.name!r} was {before.objective}, and is now {after.objective}"
+        elif before.objective == "classification" and before.labels != after.labels:
+            yield f"task {before.name!r} has other classes now: {_difference(before, after)}"
+
+
+def _difference(before: Task, after: Task) -> str:
+    new = [f"new {label!r}" for label in after.labels if label not in before.labels]
+    gone = [f"{label!r} is gone" for label in before.labels if label not in after.labels]
+    return ", ".join([*new, *gone]) or "the same in another order"
 
 
 def plan_of(folder: Path, registry: Registry) -> Plan:
@@ -75,11 +111,10 @@ def evaluate(
     """
     yield {"event": "phase", "name": "loading the run"}
     registry = Registry.discover()
-    _, recipe, _ = RunFolder(folder).read_adapter()
-    plan = resolve(recipe, registry)
-    model, data = load(folder, registry=registry), load_tasks(plan)
+    recipe, data = read_data(folder, registry)
+    model = load(folder, device=device, registry=registry)
     accelerator = make_accelerator(recipe.train.precision, device)
     yield {"event": "phase", "name": f"scoring the {split} split"}
-    scores = split_table(model.to(accelerator.device), data, split, accelerator, recipe.seed)
+    scores = split_table(model, data, split, accelerator, recipe.seed)
     mean = float(np.mean([each["value"] for each in scores.values()]))
     yield {"event": "evaluated", "split": split, "tasks": scores, "mean": mean}

@@ -6,12 +6,14 @@ import json
 import resource
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from toys import toy_recipe, toy_registry
 
 from mtlora_core.compose import load_tasks
@@ -23,8 +25,9 @@ from mtlora_core.recipe import load_recipe
 from mtlora_core.registry import Registry
 from mtlora_core.resolve import Plan, resolve
 from mtlora_core.run import describe, free_folder, run
-from mtlora_core.tasks import Example
+from mtlora_core.tasks import Example, TaskData
 from mtlora_core.tensors import read
+from mtlora_core.train.engine import make_accelerator
 
 TIMES = (
     "seconds",
@@ -172,6 +175,49 @@ def test_the_scores_of_a_loaded_run_are_those_of_its_end(
     for task, row in event["tasks"].items():
         assert row["value"] == last["test"][task]["value"]
         assert (row["low"], row["high"]) == (last["test"][task]["low"], last["test"][task]["high"])
+
+
+def test_a_run_is_scored_on_the_device_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished(tmp_path / "run")
+    home, asked = sys.modules[evaluate.__module__], []
+
+    def noted(precision: Any = "fp32", device: str | None = None) -> Accelerator:
+        asked.append(device)
+        return make_accelerator(precision, "cpu")
+
+    monkeypatch.setattr(home, "make_accelerator", noted)
+    monkeypatch.setattr(Registry, "discover", lambda *args, **kwargs: toy_registry())
+    list(evaluate(tmp_path / "run", device="cuda:7"))
+
+    assert {*asked} == {"cuda:7"}
+
+
+def with_labels(data: list[TaskData], labels: tuple[str, ...]) -> list[TaskData]:
+    return [replace(data[0], task=replace(data[0].task, labels=labels)), *data[1:]]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda data: data[1:], "learnt the tasks toy0, toy1, toy2, and the data now has toy1, t"),
+        (lambda data: data[::-1], "the data now has toy2, toy1, toy0"),
+        (lambda data: with_labels(data, ("aye", "no")), "other classes now: new 'aye', 'yes' is g"),
+        (lambda data: with_labels(data, ("yes", "no")), "the same in another order"),
+    ],
+)
+def test_data_with_other_tasks_than_were_learnt_is_not_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, told: str
+) -> None:
+    finished(tmp_path / "run")
+    monkeypatch.setattr(Registry, "discover", lambda *args, **kwargs: toy_registry())
+    monkeypatch.setattr(
+        sys.modules[evaluate.__module__], "load_tasks", lambda plan: change(load_tasks(plan))
+    )
+
+    with pytest.raises(RunFolderError, match=told):
+        list(evaluate(tmp_path / "run", device="cpu"))
 
 
 def test_a_regression_task_runs_beside_classification(tmp_path: Path) -> None:
@@ -326,13 +372,32 @@ def test_fewer_steps_may_be_asked_for(tmp_path: Path) -> None:
 
 
 def test_free_folders_count_up(tmp_path: Path) -> None:
-    names = []
-    for _ in range(3):
-        folder = free_folder(tmp_path, "mtlora")
-        folder.mkdir()
-        names.append(folder.name)
+    with ExitStack() as open_at_once:
+        folders = [open_at_once.enter_context(free_folder(tmp_path, "mtlora")) for _ in range(3)]
+        (folders[1] / "recipe.yaml").touch()
+        assert [folder.name for folder in folders] == ["mtlora", "mtlora-2", "mtlora-3"]
 
-    assert names == ["mtlora", "mtlora-2", "mtlora-3"]
+    assert [folder.exists() for folder in folders] == [False, True, False]
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "runs").touch()
+
+    with pytest.raises(RunFolderError, match="cannot be made: Not a directory"):
+        free_folder(tmp_path / "runs", "mtlora").__enter__()
+
+
+def test_metrics_that_are_shorter_than_the_checkpoint_knows_are_not_filled_up(
+    tmp_path: Path,
+) -> None:
+    stop_after(run(plan_with(), tmp_path / "run", device="cpu"), 10)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    lost = metrics.read_bytes()[:100]
+    metrics.write_bytes(lost)
+
+    with pytest.raises(RunFolderError, match=r"has 100 bytes where the checkpoint knows of \d+"):
+        resumed(tmp_path / "run")
+    assert metrics.read_bytes() == lost
 
 
 def test_the_lock_changes_with_one_byte_of_data() -> None:

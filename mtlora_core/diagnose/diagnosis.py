@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..compose import load_tasks
-from ..load import load
+from ..load import load, read_data
 from ..model import MultiTaskModel
 from ..registry import Registry
-from ..resolve import resolve
-from ..runfolder import RunFolder
 from .conflicts import Conflict, measure_conflicts
 from .probe import Probe
 from .spectra import Alignment, Spectrum, alignments, experts_of, spectrum, tasks_of
@@ -66,8 +63,7 @@ def diagnose(
     """
     registry = registry or Registry.discover()
     yield {"event": "phase", "name": "loading the run"}
-    _, recipe, _ = RunFolder(folder).read_adapter()
-    data = load_tasks(resolve(recipe, registry))
+    recipe, data = read_data(folder, registry)
     model = load(folder, device=device, registry=registry)
     yield {"event": "phase", "name": "measuring the routing"}
     usage = measure_usage(Probe(model, data, "validation", recipe.seed), examples)
