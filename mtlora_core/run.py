@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
+from accelerate import Accelerator
 
 from .compose import compose, load_tasks
 from .conflicts import conflict_rates
@@ -86,20 +88,18 @@ def run(
     session = start(
         model, data, options, seed=seed, accelerator=accelerator, measure=plan.recipe.measure
     )
-    notices: list[str] = []
-    if accelerator.is_main_process:
-        lock = make_lock(plan, data, accelerator.device)
-        notices = _claim(home, plan, lock, resume, locked)
-    accelerator.wait_for_everyone()
-    with _under_way(session, home, plan, resume) as emit:
-        yield emit(_started(session, home, data, notices))
-        yield from _train(session, home, emit)
-        keep(session)
-        if accelerator.is_main_process:
-            home.write_adapter(model, plan.to_json())
-        rows = yield from _scored(session, plan, data)
-        conflicts = _conflicts(plan, home) if accelerator.is_main_process else {}
-        yield emit(_finished(session, rows, perf_counter() - begun) | conflicts)
+    with _held(home, accelerator) as ours:
+        notices = _opened(home, plan, data, accelerator, resume, locked) if ours else []
+        accelerator.wait_for_everyone()
+        with _under_way(session, home, plan, resume) as emit:
+            yield emit(_started(session, home, data, notices))
+            yield from _train(session, home, emit)
+            keep(session)
+            if ours:
+                home.write_adapter(model, plan.to_json())
+            rows = yield from _scored(session, plan, data)
+            conflicts = _conflicts(plan, home) if ours else {}
+            yield emit(_finished(session, rows, perf_counter() - begun) | conflicts)
 
 
 def describe(plan: Plan) -> dict[str, Any]:
@@ -135,13 +135,33 @@ def _row_sizes(plan: Plan, model: MultiTaskModel) -> dict[str, int]:
     return {"tasks": tasks, "parameters": count_shared(model.adapters)}
 
 
-def free_folder(parent: Path, name: str) -> Path:
-    """Return ``parent/name``, or the first of ``name-2``, ``name-3``, … that is free."""
-    candidate, number = parent / name, 1
-    while candidate.exists():
-        number += 1
-        candidate = parent / f"{name}-{number}"
-    return candidate
+@contextmanager
+def free_folder(parent: Path, name: str) -> Iterator[Path]:
+    """Make ``parent/name``, or the first of ``name-2``, ``name-3``, … that nothing is at.
+
+    Of two processes each gets its own. A folder that stays empty goes again.
+
+    Raises:
+        RunFolderError: the system refuses.
+    """
+    folder = _made(parent / name) or next(
+        made for number in count(2) if (made := _made(parent / f"{name}-{number}"))
+    )
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):  # it is in use
+            folder.rmdir()
+
+
+def _made(folder: Path) -> Path | None:
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return None
+    except OSError as error:
+        raise RunFolderError(f"{folder}: cannot be made: {error.strerror}") from error
+    return folder
 
 
 def _with_steps(plan: Plan, steps: int | None, resume: bool) -> Plan:
@@ -153,18 +173,33 @@ def _with_steps(plan: Plan, steps: int | None, resume: bool) -> Plan:
     return replace(plan, recipe=plan.recipe.model_copy(update={"train": train}))
 
 
-def _claim(
-    home: RunFolder, plan: Plan, lock: Mapping[str, Any], resume: bool, locked: bool
+@contextmanager
+def _held(home: RunFolder, accelerator: Accelerator) -> Iterator[bool]:
+    """Keep the folder to this run; give whether this is the process that writes to it."""
+    with home.held() if accelerator.is_main_process else nullcontext():
+        yield accelerator.is_main_process
+
+
+def _opened(
+    home: RunFolder,
+    plan: Plan,
+    data: Sequence[TaskData],
+    accelerator: Accelerator,
+    resume: bool,
+    locked: bool,
 ) -> list[str]:
-    """Make the run's folder, or compare it with its lock; return what is worth saying."""
+    """Write what a new run is, or compare with what it was; return what is worth saying."""
+    lock = make_lock(plan, data, accelerator.device)
     if not resume:
         home.create(plan.to_json(), lock)
         return []
     found = differences(home.read_lock(), lock)
-    data = [line for line in found if line.startswith("data.")]
-    if data or (locked and found):
+    different = [line for line in found if line.startswith("data.")]
+    if different or (locked and found):
         reason = "is locked" if locked else "needs the data it began with"
-        raise RunFolderError([f"{home.lock}: the run {reason}: {line}" for line in data or found])
+        raise RunFolderError(
+            [f"{home.lock}: the run {reason}: {line}" for line in different or found]
+        )
     return [f"since the run began, {line}" for line in found]
 
 
@@ -190,18 +225,14 @@ def _train(session: Session, home: RunFolder, emit: Emit) -> Iterator[Event]:
 
 @contextmanager
 def _under_way(session: Session, home: RunFolder, plan: Plan, resume: bool) -> Iterator[Emit]:
-    """Hold the folder, bring the session to where it was, and say what takes the run's events."""
+    """Bring the session to where the run was, and say what takes its events."""
+    if resume:
+        _restore(session, home)
     if not session.accelerator.is_main_process:
-        if resume:
-            _restore(session, home)
         yield lambda event: event
         return
-    with home.held():
-        if resume:
-            _restore(session, home)
-        step = session.progress.step
-        with tracked(plan.recipe.track, home, plan.to_json(), step) as tracking:
-            yield _emitter(home, plan, tracking)
+    with tracked(plan.recipe.track, home, plan.to_json(), session.progress.step) as tracking:
+        yield _emitter(home, plan, tracking)
 
 
 def _emitter(home: RunFolder, plan: Plan, tracking: Tracking) -> Emit:

@@ -43,16 +43,13 @@ class RunFolder:
         self.claim = path / ".running"
 
     def create(self, recipe: Mapping[str, Any], lock: Mapping[str, Any]) -> None:
-        """Make the folder of a new run.
+        """Make the folder of a new run and write what it is, held by who does.
 
         Raises:
             RunFolderError: something is there already.
         """
         self.require_free()
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunFolderError(f"{self.path}: cannot be made: {error.strerror}") from error
+        self._make()
         write(self.recipe, dump_recipe(recipe))
         write(self.lock, json.dumps(lock, indent=2) + "\n")
 
@@ -62,7 +59,7 @@ class RunFolder:
         Raises:
             RunFolderError: something is there already.
         """
-        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+        if not self.path.exists() or (self.path.is_dir() and not self._entries()):
             return
         advice = (
             f"go on with it by --resume {self.path}, or choose another --out"
@@ -71,13 +68,24 @@ class RunFolder:
         )
         raise RunFolderError(f"{self.path}: exists and is not this run's; {advice}")
 
+    def _make(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(f"{self.path}: cannot be made: {error.strerror}") from error
+
+    def _entries(self) -> set[Path]:
+        """Return what is in the folder, the claim of who holds it apart."""
+        return {*self.path.iterdir()} - {self.claim}
+
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep every other process from writing to the folder while it is held.
+        """Make the folder, and keep every other process from writing to it meanwhile.
 
         Raises:
-            RunFolderError: another process holds it.
+            RunFolderError: it cannot be made, or another process holds it.
         """
+        self._make()
         with claimed(self.claim) as free:
             if not free:
                 raise RunFolderError(f"{self.path}: is being run by {holder(self.claim)}")
@@ -127,11 +135,25 @@ class RunFolder:
         return [json.loads(line) for line in lines[:-1]]
 
     def metrics_size(self) -> int:
-        """Return how many bytes of metrics there are."""
-        return self.metrics.stat().st_size if self.metrics.exists() else 0
+        """Return how many bytes of metrics there are, all of them safe from a loss of power."""
+        if not self.metrics.exists():
+            return 0
+        with self.metrics.open("rb") as stream:
+            os.fsync(stream.fileno())
+            return os.fstat(stream.fileno()).st_size
 
     def cut_metrics(self, size: int) -> None:
-        """Forget the lines that a checkpoint does not know of; its steps will be taken again."""
+        """Forget the lines that a checkpoint does not know of; its steps will be taken again.
+
+        Raises:
+            RunFolderError: lines that it knows of are gone.
+        """
+        there = self.metrics.stat().st_size if self.metrics.exists() else 0
+        if there < size:
+            raise RunFolderError(
+                f"{self.metrics}: has {there} bytes where the checkpoint knows of {size}; bring it "
+                f"back, or begin anew: remove {self.checkpoint}"
+            )
         if self.metrics.exists():
             os.truncate(self.metrics, size)
 

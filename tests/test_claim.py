@@ -72,3 +72,18 @@ def test_a_run_folder_is_written_by_one_process_at_a_time(tmp_path: Path) -> Non
 
     assert home.held_by() is None
     assert not home.claim.exists()
+
+
+def test_of_two_processes_that_start_a_run_one_writes_what_it_is(tmp_path: Path) -> None:
+    home = RunFolder(tmp_path / "run")
+
+    with home.held():
+        home.create({"name": "mine"}, lock={})
+        other = RunFolder(tmp_path / "run")
+        with pytest.raises(RunFolderError, match="is being run by"), other.held():
+            other.create({"name": "theirs"}, lock={})
+
+    assert "mine" in home.recipe.read_text()
+    with home.held(), pytest.raises(RunFolderError, match="go on with it by --resume"):
+        home.create({"name": "theirs"}, lock={})
+    assert "mine" in home.recipe.read_text()

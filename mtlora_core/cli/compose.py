@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -120,7 +120,10 @@ def _events(plan: Plan, folder: Path | None, **how: Any) -> Iterator[Event]:
     yield {"event": "phase", "name": "starting torch"}
     from ..run import free_folder, run
 
-    yield from run(plan, folder or free_folder(RUNS, plan.recipe.name), **how)
+    if _is_helper():  # it writes nothing, so it claims no name
+        folder = folder or RUNS
+    with nullcontext(folder) if folder else free_folder(RUNS, plan.recipe.name) as home:
+        yield from run(plan, home, **how)
 
 
 def _follow(
