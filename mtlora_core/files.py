@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from .errors import MtloraError, TrainingError
 
@@ -49,3 +53,18 @@ def refused(path: Path, error: OSError) -> MtloraError:
     if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO):
         return TrainingError(f"{line}; make room, then go on: mtlora compose --resume RUN")
     return MtloraError(line)
+
+
+def json_line(value: Any, *, ascii_only: bool = False) -> str:
+    """Return a value as one line of JSON, which has neither NaN nor infinity: they become null."""
+    return json.dumps(_plain(value), ensure_ascii=ascii_only, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

@@ -14,6 +14,7 @@ from .errors import CompositionError
 from .inputs import Input
 from .interfaces import Backbone, Encoded, Inputs, LanguageModel
 from .recipe import EvaluateOptions
+from .shortage import lacks_memory
 from .tasks import Task
 
 
@@ -107,19 +108,22 @@ class MultiTaskModel(nn.Module):
 
     @torch.inference_mode()
     def outputs(
-        self, rows: Sequence[Encoded], task_ids: Sequence[int], batch_size: int = 64
+        self, rows: Sequence[Encoded], task_ids: Sequence[int], batch_size: int | None = None
     ) -> list[Tensor]:
         """Return each example's outputs on the CPU, in order, running batches of similar length.
 
         Tasks may be mixed. Runs in eval mode and leaves the mode as it was.
         """
         answers = [torch.empty(0)] * len(rows)
+
+        def answer(batch: Sequence[int]) -> None:
+            inputs = self.backbone.collate([rows[i] for i in batch]).to(self.device)
+            for output in self(inputs, [task_ids[i] for i in batch]).values():
+                for row, own in zip(output.rows.tolist(), output.outputs.cpu(), strict=True):
+                    answers[batch[row]] = own
+
         with self._answering():
-            for batch in _batches(rows, batch_size):
-                inputs = self.backbone.collate([rows[i] for i in batch]).to(self.device)
-                for output in self(inputs, [task_ids[i] for i in batch]).values():
-                    for row, answer in zip(output.rows.tolist(), output.outputs.cpu(), strict=True):
-                        answers[batch[row]] = answer
+            _in_batches(answer, rows, batch_size or self.answering.batch_size)
         return answers
 
     def likelihoods(
@@ -127,7 +131,7 @@ class MultiTaskModel(nn.Module):
         prompts: Sequence[Input],
         answers: Sequence[Sequence[str]],
         task_ids: Sequence[int],
-        batch_size: int = 64,
+        batch_size: int | None = None,
     ) -> list[Tensor]:
         """Return the log-likelihood of each of a prompt's answers as ``[answers]``, on the CPU."""
         asked = [
@@ -145,18 +149,21 @@ class MultiTaskModel(nn.Module):
 
     @torch.inference_mode()
     def written(
-        self, rows: Sequence[Encoded], task_ids: Sequence[int], batch_size: int = 64
+        self, rows: Sequence[Encoded], task_ids: Sequence[int], batch_size: int | None = None
     ) -> list[str]:
         """Return what the model writes after each encoded prompt, as :attr:`answering` says."""
         texts, how = [""] * len(rows), self.answering
+
+        def answer(batch: Sequence[int]) -> None:
+            inputs = self.language.collate_prompts([rows[i] for i in batch]).to(self.device)
+            ids = torch.tensor([task_ids[i] for i in batch], device=self.device)
+            with self.adapters.context.serving(ids, inputs.mask):
+                answers = self.language.generate(inputs, how.max_new_tokens, how.stop)
+            for i, own in zip(batch, answers, strict=True):
+                texts[i] = own
+
         with self._answering():
-            for batch in _batches(rows, batch_size):
-                inputs = self.language.collate_prompts([rows[i] for i in batch]).to(self.device)
-                ids = torch.tensor([task_ids[i] for i in batch], device=self.device)
-                with self.adapters.context.serving(ids, inputs.mask):
-                    answers = self.language.generate(inputs, how.max_new_tokens, how.stop)
-                for i, answer in zip(batch, answers, strict=True):
-                    texts[i] = answer
+            _in_batches(answer, rows, batch_size or how.batch_size)
         return texts
 
     @contextmanager
@@ -170,14 +177,18 @@ class MultiTaskModel(nn.Module):
             self.train(mode)
 
     def predict(
-        self, inputs: Sequence[Input], task: str | Sequence[str] | None = None, batch_size: int = 64
+        self,
+        inputs: Sequence[Input],
+        task: str | Sequence[str] | None = None,
+        batch_size: int | None = None,
     ) -> list[Prediction]:
         """Answer inputs, tasks mixed as they come.
 
         Args:
             inputs: Texts, pairs of texts, chats or pictures, as the backbone reads them.
             task: The task of all, or of each; may be left out where the model has one task.
-            batch_size: Examples of one forward.
+            batch_size: Examples of one forward; None: the recipe's ``evaluate.batch_size``. On a
+                GPU that has no memory for so many, fewer.
 
         Raises:
             CompositionError: a task is missing or unknown, or their number is not the inputs'.
@@ -199,7 +210,7 @@ class MultiTaskModel(nn.Module):
         return self._selected if by_options else self._freely
 
     def _classified(
-        self, inputs: Sequence[Input], task_ids: Sequence[int], batch_size: int
+        self, inputs: Sequence[Input], task_ids: Sequence[int], batch_size: int | None
     ) -> list[Prediction]:
         answers = self.outputs(self._encoded(inputs, task_ids), task_ids, batch_size)
         tasks = [self.tasks[t] for t in task_ids]
@@ -211,14 +222,14 @@ class MultiTaskModel(nn.Module):
         ]
 
     def _selected(
-        self, inputs: Sequence[Input], task_ids: Sequence[int], batch_size: int
+        self, inputs: Sequence[Input], task_ids: Sequence[int], batch_size: int | None
     ) -> list[Prediction]:
         tasks = [self.tasks[t] for t in task_ids]
         found = self.likelihoods(inputs, [task.labels for task in tasks], task_ids, batch_size)
         return [_selection(task, scores) for task, scores in zip(tasks, found, strict=True)]
 
     def _freely(
-        self, inputs: Sequence[Input], task_ids: Sequence[int], batch_size: int
+        self, inputs: Sequence[Input], task_ids: Sequence[int], batch_size: int | None
     ) -> list[Prediction]:
         texts = self.written(self._encoded(inputs, task_ids), task_ids, batch_size)
         return [
@@ -272,14 +283,24 @@ class MultiTaskModel(nn.Module):
         self.load_state_dict(dict(state), strict=False)
 
 
-Answerer = Callable[[Sequence[Input], Sequence[int], int], list[Prediction]]
+Answerer = Callable[[Sequence[Input], Sequence[int], int | None], list[Prediction]]
 
 
-def _batches(rows: Sequence[Encoded], size: int) -> Iterator[list[int]]:
-    """Yield the indices of rows of similar length."""
+def _in_batches(
+    answer: Callable[[Sequence[int]], None], rows: Sequence[Encoded], size: int
+) -> None:
+    """Answer the indices of rows of similar length together; half of them where memory runs out."""
     order = sorted(range(len(rows)), key=lambda i: rows[i].length)
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
+    waiting = [order[start : start + size] for start in range(0, len(order), size)][::-1]
+    while waiting:
+        batch = waiting.pop()
+        try:
+            answer(batch)
+        except (MemoryError, RuntimeError) as error:
+            if len(batch) == 1 or not lacks_memory(error):
+                raise
+            half = len(batch) // 2
+            waiting += [batch[half:], batch[:half]]
 
 
 def _required(said: Tensor | None) -> Tensor:

@@ -30,6 +30,7 @@ from .train.baselines import Baseline, baselines
 from .train.corpus import Corpus
 from .train.engine import make_accelerator, peak_memory
 from .train.evaluate import split_table
+from .train.judging import unreachable
 from .train.loop import advance, keep
 from .train.session import Session, start, total_steps
 
@@ -92,6 +93,7 @@ def run(
         notices = _opened(home, plan, data, accelerator, resume, locked) if ours else []
         accelerator.wait_for_everyone()
         with _under_way(session, home, plan, resume) as emit:
+            notices += unreachable(session.validation, plan.recipe.evaluate)
             yield emit(_started(session, home, data, notices))
             yield from _train(session, home, emit)
             keep(session)
@@ -297,7 +299,8 @@ def _baselines(plan: Plan, session: Session, data: Sequence[TaskData]) -> dict[s
     key = f"{plan.backbone.package}/{plan.backbone.version}/{options}/{weights}"
     model.adapters.detach()
     try:
-        return baselines(model.backbone, key, data, session.accelerator.device)
+        device, size = session.accelerator.device, plan.recipe.evaluate.batch_size
+        return baselines(model.backbone, key, data, device, batch_size=size)
     finally:
         model.adapters.attach(model.backbone.module)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .claim import claimed, holder
 from .errors import RunFolderError
-from .files import append, write
+from .files import append, json_line, write
 from .recipe import Recipe, dump_recipe, load_recipe
 from .tasks import Task
 
@@ -125,7 +125,7 @@ class RunFolder:
 
     def record(self, event: Mapping[str, Any]) -> None:
         """Add a line to the metrics."""
-        append(self.metrics, json.dumps(event, ensure_ascii=False))
+        append(self.metrics, json_line(event))
 
     def records(self) -> list[dict[str, Any]]:
         """Return the whole lines of the metrics; one that a kill cut short is left out."""

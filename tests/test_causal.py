@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,18 @@ from toys import toy_recipe, toy_registry
 
 from mtlora_core import load, load_recipe, load_tasks, resolve, run
 from mtlora_core.compose import compose
-from mtlora_core.errors import CompositionError, DataError, RecipeError
+from mtlora_core.errors import CompositionError, DataError, RecipeError, TrainingError
+from mtlora_core.interfaces import Encoded, Inputs
 from mtlora_core.model import MultiTaskModel
-from mtlora_core.recipe import EvaluateOptions
+from mtlora_core.recipe import EvaluateOptions, TrainOptions
 from mtlora_core.resolve import Plan
 from mtlora_core.tasks import Example, Task, TaskData
+from mtlora_core.train import fit, loop
 from mtlora_core.train.baselines import baselines
 from mtlora_core.train.corpus import Corpus, Pick
 from mtlora_core.train.engine import make_accelerator
-from mtlora_core.train.evaluate import judgements, mean_selected, split_table
+from mtlora_core.train.evaluate import judgements, mean_selected, score_split, split_table
+from mtlora_core.train.judging import unreachable
 from mtlora_core.train.metrics import matches
 from mtlora_core.train.objectives import example_losses
 
@@ -221,6 +225,103 @@ def test_the_options_max_new_tokens_and_stop_end_an_answer() -> None:
     assert model.written(rows, [0])[0] == whole[:2]
     model.answering = EvaluateOptions(max_new_tokens=5, stop=(whole[1],))
     assert model.written(rows, [0])[0] == whole.split(whole[1])[0]
+
+
+def test_a_forward_without_gradients_has_at_most_batch_size_examples(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, data = model_of(plan_of(evaluate={"batch_size": 3, "max_new_tokens": 2}))
+    corpus, sizes = Corpus(model.backbone, data, "validation"), []
+
+    def noting(own: Callable[[Sequence[Encoded]], Inputs]) -> Callable[[Sequence[Encoded]], Inputs]:
+        def noted(rows: Sequence[Encoded]) -> Inputs:
+            sizes.append(len(rows))
+            return own(rows)
+
+        return noted
+
+    for kind in ("collate", "collate_prompts"):
+        monkeypatch.setattr(model.backbone, kind, noting(getattr(model.backbone, kind)))
+    judgements(model, corpus, make_accelerator(device="cpu"))
+
+    assert max(sizes) == 3
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError(), MemoryError()], ids=["gpu", "cpu"])
+def test_where_memory_runs_out_fewer_are_answered_together(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    model, data = model_of(plan_of(evaluate={"max_new_tokens": 2}))
+    rows = model.backbone.encode([str(example.input) for example in data[0].validation])
+    whole, own, sizes = model.written(rows, [0] * len(rows)), model.language.generate, []
+
+    def small(inputs: Inputs, *how: Any) -> list[str]:
+        if len(inputs.mask) > 3:
+            raise error
+        sizes.append(len(inputs.mask))
+        return own(inputs, *how)
+
+    monkeypatch.setattr(model.backbone, "generate", small)
+    assert model.written(rows, [0] * len(rows)) == whole
+    assert sum(sizes) == len(rows)
+
+
+def test_a_single_example_that_memory_is_too_small_for_ends_with_advice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def exhausted(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    model, data = model_of(plan_of())
+    monkeypatch.setattr(model.backbone, "generate", exhausted)
+
+    with pytest.raises(TrainingError, match=r"a single example; try a lower backbone\.max_length"):
+        score_split(model, Corpus(model.backbone, data, "validation"), make_accelerator())
+
+
+@pytest.mark.parametrize(("losses", "best"), [((0.5, 0.4, 0.6), 2), ((0.4, 0.4, 0.5), 1)])
+def test_of_equal_scores_the_lowest_loss_is_kept(
+    monkeypatch: pytest.MonkeyPatch, losses: Sequence[float], best: int
+) -> None:
+    found = iter([{"repeat": {"exact-match": 0.0, "loss": loss}} for loss in losses])
+    monkeypatch.setattr(loop, "score_split", lambda *_: next(found))
+    model, data = model_of(plan_of(train={"steps": 3, "batch_size": 4, "evaluate_every": 1}))
+    options = TrainOptions(steps=3, batch_size=4, evaluate_every=1)
+
+    events = [e for e in fit(model, data, options, device="cpu") if e["event"] == "evaluated"]
+
+    assert [e["step"] for e in events if e["best"]][-1] == best
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "count"),
+    [
+        ({"max_new_tokens": 2}, 1),
+        ({"max_new_tokens": 3}, 0),
+        ({"stop": ["c"]}, 1),
+        ({"stop": ["c", "b"]}, 2),
+        ({"max_new_tokens": 2, "by": ["options"]}, 0),
+    ],
+)
+def test_answers_that_can_never_be_written_are_counted(
+    evaluate: dict[str, Any], count: int
+) -> None:
+    model, _ = model_of(plan_of())
+    rows = [Example("a=", "abc"), Example("b=", "b")]
+    corpus = Corpus(model.backbone, [TaskData(Task("t", "causal"), rows, rows, rows)], "validation")
+
+    told = unreachable(corpus, EvaluateOptions.model_validate(evaluate))
+
+    assert [line.split(" validation")[0] for line in told] == [f"task 't': {count} of 2"] * (
+        count > 0
+    )
+
+
+def test_a_run_tells_of_answers_that_can_never_be_written(tmp_path: Path) -> None:
+    stop = {"stop": ["a", "b", "c", "d"]}
+    events = trained(plan_of(evaluate=stop, train={"steps": 1}), tmp_path / "run")
+
+    assert any("can never be written" in notice for notice in events[0]["notices"])
 
 
 @pytest.mark.parametrize("by", [[], ["generate", "generate"], ["guess"]])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mtlora_core.cli import queries
 from mtlora_core.errors import DataError
+from mtlora_core.files import json_line
 from mtlora_core.inputs import ImageFile
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def test_regression_answers_with_a_number() -> None:
 
 @given(st.dictionaries(st.text(), st.text() | st.integers() | st.none()))
 def test_a_line_is_one_line_of_json(row: dict[str, Any]) -> None:
-    line = queries.line(row)
+    line = json_line(row)
 
     assert "\n" not in line
     assert json.loads(line) == row

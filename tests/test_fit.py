@@ -17,7 +17,10 @@ from mtlora_core.interfaces import Router, Routing, StepRouting
 from mtlora_core.model import MultiTaskModel
 from mtlora_core.recipe import load_recipe
 from mtlora_core.resolve import Plan, resolve
-from mtlora_core.train import fit
+from mtlora_core.train import fit, step
+from mtlora_core.train.engine import make_accelerator
+from mtlora_core.train.loop import advance
+from mtlora_core.train.session import start
 
 STEPS = {"steps": 4, "batch_size": 8, "learning_rate": 1e-2, "evaluate_every": 100}
 
@@ -226,6 +229,45 @@ def test_a_lack_of_memory_says_what_to_try(
 
     assert "train.accumulate=4" in str(caught.value)
     assert "train.batch_size=16" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("regularizers", "advice"),
+    [([], "a lower experts.rank"), (["orthogonal-gradient"], "scope: per-matrix")],
+)
+def test_a_lack_of_memory_in_the_update_says_what_helps_there(
+    monkeypatch: pytest.MonkeyPatch, regularizers: list[str], advice: str
+) -> None:
+    def exhausted(*args: object) -> None:
+        raise torch.OutOfMemoryError
+
+    plan = plan_with({}, regularizers=regularizers)
+    data = load_tasks(plan)
+    model = compose(plan, data)
+    before = model.trained_state()
+    monkeypatch.setattr(step, "sum_gradients", exhausted)
+
+    with pytest.raises(TrainingError, match=f"step 1: out of memory in the update.*{advice}"):
+        list(fit(model, data, plan.recipe.train, device="cpu"))
+
+    torch.testing.assert_close(model.trained_state(), before, rtol=0, atol=0)
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_fp16_whose_gradient_is_never_finite_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_with({"steps": 100})
+    data = load_tasks(plan)
+    model = compose(plan, data)
+    accelerator = make_accelerator("fp32", "cpu")
+    session = start(model, data, plan.recipe.train, seed=0, accelerator=accelerator)
+    session.scaler = torch.amp.GradScaler("cpu")
+    for parameter in model.heads.parameters():
+        parameter.register_hook(lambda gradient: gradient * math.nan)
+
+    with pytest.raises(TrainingError, match="the gradient is nan, however small the scale of fp16"):
+        list(advance(session))
+
+    assert 16 < session.progress.step < 50
 
 
 class Learner(Router):

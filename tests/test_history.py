@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 from ablations import begin, finish, record
@@ -73,3 +74,14 @@ def test_the_states_of_a_run(tmp_path: Path) -> None:
         states = {name: state_of(home) for name, home in homes.items()}
 
     assert states == {"none": "new", "begun": "unfinished", "held": "running", "done": "finished"}
+
+
+def test_what_is_not_finite_is_null_in_the_metrics(tmp_path: Path) -> None:
+    home = RunFolder(tmp_path)
+    home.record({"event": "step", "gradient_norm": math.inf, "losses": {"a": math.nan, "b": 0.5}})
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    line = json.loads(home.metrics.read_text(), parse_constant=refuse)
+    assert line == {"event": "step", "gradient_norm": None, "losses": {"a": None, "b": 0.5}}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import typer
+
+from ..files import json_line
 
 Event = Mapping[str, Any]
 """What happened, by the key ``event``, and its figures."""
@@ -18,15 +17,4 @@ Show = Callable[[Event], None]
 
 def write(event: Event) -> None:
     """Print one event as a line of JSON, at once: a reader may be waiting."""
-    typer.echo(json.dumps(plain(event), allow_nan=False))
-
-
-def plain(value: Any) -> Any:
-    """Return ``value`` as JSON knows it: NaN and infinity, which it lacks, become null."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
+    typer.echo(json_line(event, ascii_only=True))

@@ -76,7 +76,7 @@ def predict(
         answers = model.predict([query.input for query in asked], [query.task for query in asked])
     rows = [queries.answered(*each) for each in zip(asked, answers, strict=True)]
     if output is not None:
-        files.write(output, "".join(f"{queries.line(row)}\n" for row in rows))
+        files.write(output, "".join(f"{files.json_line(row)}\n" for row in rows))
     elif json or input is not None:
         for row in rows:
             events.write(row)

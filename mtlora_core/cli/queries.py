@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
 from ..inputs import ImageFile, Input, Text
-from .events import plain
 
 if TYPE_CHECKING:
     from ..model import Prediction
@@ -64,11 +63,6 @@ def answered(query: Query, prediction: Prediction) -> dict[str, Any]:
     clash = {key: query.given[key] for key in answer if key in query.given}
     moved = {"given": clash} if clash else {}
     return {**query.given, "task": prediction.task, **answer, **moved}
-
-
-def line(row: Mapping[str, Any]) -> str:
-    """Return a row as a line of JSON."""
-    return json.dumps(plain(row), ensure_ascii=False, allow_nan=False)
 
 
 def sound(text: str) -> bool:

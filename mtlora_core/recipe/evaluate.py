@@ -22,6 +22,10 @@ class EvaluateOptions(Section):
     """Whether a finished run is scored on the test split, beside its baselines. False while
     something is being chosen: validation decides that, and what nobody saw misleads nobody."""
 
+    batch_size: PositiveInt = 64
+    """Examples of one forward without gradients: of validation, the test, baselines and
+    predictions. Fewer where a GPU runs out of memory, which is found by trying."""
+
     by: Listed[By] = ("generate",)
     """How causal tasks are scored. ``options``: whether the right one of the answers to choose from
     is the likeliest; ``generate``: whether the text written greedily is the answer. The first is

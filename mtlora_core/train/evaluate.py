@@ -12,10 +12,17 @@ from numpy.typing import NDArray
 
 from ..model import MultiTaskModel
 from ..recipe import EvaluateOptions
+from ..shortage import explained
 from ..tasks import Split, Task, TaskData
 from .corpus import Corpus, Pick
 from .judging import Judgement, judged
 from .metrics import interval, primary, score, wilson
+
+SINGLE = (
+    "scoring: out of memory with a single example",
+    "a lower backbone.max_length or evaluate.max_new_tokens",
+)
+"""What a batch that was halved until it fits nowhere says."""
 
 Columns = Mapping[str, NDArray[Any]]
 """What is known of a task's answers, ``[n]`` each, by the names of :data:`Judgement`."""
@@ -36,7 +43,7 @@ def judgements(
     """
     picks = [Pick(t, i) for t, rows in enumerate(corpus.encoded) for i in range(len(rows))]
     own = picks[accelerator.process_index :: accelerator.num_processes]
-    with accelerator.autocast():
+    with accelerator.autocast(), explained(*SINGLE):
         given = judged(model, corpus, own, selecting=selecting)
     gathered = dict(_gather([*zip(own, given, strict=True)], accelerator))
     return [
@@ -93,6 +100,12 @@ def mean_selected(
     That is the primary metric, or for causal tasks under ``select: loss`` the loss, negated.
     """
     return float(np.mean([_selected(task, scores[task.name], how) for task in tasks]))
+
+
+def mean_loss(scores: Mapping[str, Mapping[str, float]]) -> float:
+    """Return the mean over causal tasks of the loss; 0 where there are none."""
+    losses = [row["loss"] for row in scores.values() if "loss" in row]
+    return float(np.mean(losses)) if losses else 0.0
 
 
 def _selected(task: Task, scores: Mapping[str, float], how: EvaluateOptions) -> float:

@@ -12,9 +12,6 @@ from .corpus import Corpus, Pick
 from .metrics import matches
 from .objectives import predictions
 
-BATCH_SIZE = 64
-"""Examples of one forward without gradients."""
-
 Judgement = Mapping[str, float]
 """What is known of one answer: of a task with a head its ``prediction``, a class's index or a
 number; of a causal task whether it is right by each metric, 1 or 0, and the answer's ``loss``."""
@@ -52,7 +49,7 @@ def _wanted(how: EvaluateOptions, selecting: bool) -> Sequence[str]:
 
 
 def _predicted(model: MultiTaskModel, corpus: Corpus, picks: Sequence[Pick]) -> list[Judgement]:
-    outputs = model.outputs(_rows(corpus, picks), [pick.task for pick in picks], BATCH_SIZE)
+    outputs = model.outputs(_rows(corpus, picks), [pick.task for pick in picks])
     return [
         {"prediction": predictions(corpus.tasks[pick.task], output[None]).item()}
         for pick, output in zip(picks, outputs, strict=True)
@@ -61,7 +58,7 @@ def _predicted(model: MultiTaskModel, corpus: Corpus, picks: Sequence[Pick]) -> 
 
 def _lost(model: MultiTaskModel, corpus: Corpus, picks: Sequence[Pick]) -> list[Judgement]:
     rows = _rows(corpus, picks)
-    outputs = model.outputs(rows, [pick.task for pick in picks], BATCH_SIZE)
+    outputs = model.outputs(rows, [pick.task for pick in picks])
     return [
         {"loss": -output.item() / row.targets} for row, output in zip(rows, outputs, strict=True)
     ]
@@ -74,7 +71,7 @@ def _chosen(model: MultiTaskModel, corpus: Corpus, picks: Sequence[Pick]) -> lis
         for pick, example in zip(picks, examples, strict=True)
     ]
     tasks = [pick.task for pick in picks]
-    likelihoods = model.likelihoods([e.input for e in examples], options, tasks, BATCH_SIZE)
+    likelihoods = model.likelihoods([e.input for e in examples], options, tasks)
     return [
         {"option-accuracy": float(own[int(found.argmax())] == example.label)}
         for example, own, found in zip(examples, options, likelihoods, strict=True)
@@ -87,7 +84,7 @@ def _written(model: MultiTaskModel, corpus: Corpus, picks: Sequence[Pick]) -> li
         model.backbone.encode([example.input], corpus.tasks[pick.task].max_length)[0]
         for example, pick in zip(examples, picks, strict=True)
     ]
-    texts = model.written(rows, [pick.task for pick in picks], BATCH_SIZE)
+    texts = model.written(rows, [pick.task for pick in picks])
     return [matches(text, str(e.label)) for text, e in zip(texts, examples, strict=True)]
 
 
@@ -101,3 +98,33 @@ def _rows(corpus: Corpus, picks: Sequence[Pick]) -> list[Encoded]:
 
 def _example(corpus: Corpus, pick: Pick) -> Example:
     return corpus.examples[pick.task][pick.row]
+
+
+def unreachable(corpus: Corpus, how: EvaluateOptions) -> list[str]:
+    """Say of which tasks a written answer can never be right: it has to end before the right one.
+
+    Args:
+        corpus: The examples.
+        how: The recipe's ``evaluate``.
+    """
+    causal = [t for t, task in enumerate(corpus.tasks) if task.objective == "causal"]
+    if "generate" not in how.by:
+        return []
+    counts = {t: sum(_cut(corpus, Pick(t, i), how) for i in _indices(corpus, t)) for t in causal}
+    return [
+        f"task {corpus.tasks[t].name!r}: {count} of {len(corpus.encoded[t])} validation answers "
+        "can never be written: they hold one of evaluate.stop, or more than the "
+        f"{how.max_new_tokens} tokens of evaluate.max_new_tokens"
+        for t, count in counts.items()
+        if count
+    ]
+
+
+def _indices(corpus: Corpus, t: int) -> range:
+    return range(len(corpus.encoded[t]))
+
+
+def _cut(corpus: Corpus, pick: Pick, how: EvaluateOptions) -> bool:
+    answer = str(_example(corpus, pick).label)
+    tokens = corpus.encoded[pick.task][pick.row].targets - 1  # without what ends it
+    return tokens > how.max_new_tokens or any(stop in answer.strip() for stop in how.stop)

@@ -10,7 +10,7 @@ from ..model import MultiTaskModel
 from ..recipe import MeasureOptions, TrainOptions
 from ..tasks import TaskData
 from .engine import make_accelerator
-from .evaluate import mean_selected, score_split
+from .evaluate import mean_loss, mean_selected, score_split
 from .session import Session, start
 from .step import take_step
 
@@ -67,9 +67,12 @@ def _validate(session: Session) -> dict[str, Any]:
     begun, progress = perf_counter(), session.progress
     scores = score_split(session.model, session.validation, session.accelerator)
     mean = mean_selected(session.model.tasks, scores, session.model.answering)
-    best = mean > progress.best_mean
+    # Of answers that are all right or all wrong alike, the likelier ones are better.
+    loss = mean_loss(scores)
+    best = (mean, -loss) > (progress.best_mean, -progress.best_loss)
     if best:
-        progress.best_mean, progress.best_step, progress.waited = mean, progress.step, 0
+        progress.best_mean, progress.best_loss = mean, loss
+        progress.best_step, progress.waited = progress.step, 0
         state = session.model.trained_state()
         session.best = {name: value.detach().cpu().clone() for name, value in state.items()}
     else:

@@ -30,6 +30,8 @@ class Progress:
     best_step: int = 0
     best_mean: float = -math.inf
     """Mean over tasks of the primary validation metric, at its best."""
+    best_loss: float = 0.0
+    """Mean over causal tasks of the loss there, by which the best of equal means is told."""
     waited: int = 0
     """Evaluations since the best one."""
     seconds: float = 0.0

@@ -23,6 +23,7 @@ from torch.nn.utils import clip_grad_norm_
 from ..errors import TrainingError
 from ..interfaces import StepRouting
 from ..seeds import derive
+from ..shortage import explained
 from .corpus import Batch, Pick
 from .gradients import TaskRows, conflicts, sum_gradients
 from .memory import undoing
@@ -35,6 +36,8 @@ from .weighing import Weighing
 
 ROUTING_EVERY = 10
 """Steps between records of the routers' load and entropy."""
+SMALLEST_SCALE = 2.0**-10
+"""Of fp16's losses: what overflows below it has no finite gradient at all."""
 
 
 def take_step(session: Session) -> dict[str, Any]:
@@ -42,7 +45,7 @@ def take_step(session: Session) -> dict[str, Any]:
 
     Raises:
         TrainingError: a loss or the gradient is not finite, or memory ran out. The model is
-            then as it was before the step.
+            then as it was before the step, unless it ran out in the midst of the optimizer's.
     """
     begun, model, progress = perf_counter(), session.model, session.progress
     model.train()
@@ -50,12 +53,13 @@ def take_step(session: Session) -> dict[str, Any]:
     rank = session.accelerator.process_index
     torch.manual_seed(derive(session.seed, "dropout", progress.step, rank))
     step = _Step(session, session.picks())
-    with undoing(model.adapters) as undo:
-        with _explained_memory(session):
+    with _cleared(session), undoing(model.adapters) as undo:
+        with explained(*_forwards(session)):
             step.accumulate()
-        sums = step.sums()
-        _refuse_not_finite(session, sums)
-        norm = _update(session, step.rows)
+        with explained(*_rows_and_moments(session)):
+            sums = step.sums()
+            _refuse_not_finite(session, sums)
+            norm = _update(session, step.rows)
     if math.isfinite(norm):
         step.weighing.learn()
     else:  # in fp16, which left the step out
@@ -259,23 +263,29 @@ def _update(session: Session, rows: TaskRows | None) -> float:
         rows.finish()
     session.scaler.unscale_(session.optimizer)
     norm = float(clip_grad_norm_(parameters, session.options.clip or math.inf))
-    if not math.isfinite(norm) and not session.scaler.is_enabled():
-        session.optimizer.zero_grad(set_to_none=True)
-        raise TrainingError(
-            f"step {session.progress.step + 1}: the gradient is {norm}; "
-            "try a lower train.learning_rate"
-        )
+    if not math.isfinite(norm):
+        _refuse_hopeless(session, norm)
     session.scaler.step(session.optimizer)
     session.scaler.update()
-    session.optimizer.zero_grad(set_to_none=True)
     return norm
+
+
+def _refuse_hopeless(session: Session, norm: float) -> None:
+    """Raise unless a smaller scale of fp16, which leaves this step out, may be all it takes."""
+    scaler, where = session.scaler, f"step {session.progress.step + 1}: the gradient is {norm}"
+    if not scaler.is_enabled():
+        raise TrainingError(f"{where}; try a lower train.learning_rate")
+    if scaler.get_scale() < SMALLEST_SCALE:
+        raise TrainingError(
+            f"{where}, however small the scale of fp16; try train.precision=bf16 or fp32, or a "
+            "lower train.learning_rate"
+        )
 
 
 def _refuse_not_finite(session: Session, sums: Mapping[str, float]) -> None:
     bad = [n for n, value in sums.items() if n != "total" and not math.isfinite(value)]
     if not bad:
         return
-    session.optimizer.zero_grad(set_to_none=True)
     kinds = {"loss": "the loss of task", "penalty": "the penalty"}
     lines = []
     for name in bad:
@@ -295,21 +305,34 @@ def _routing(routing: Mapping[str, StepRouting]) -> dict[str, Any]:
 
 
 @contextmanager
-def _explained_memory(session: Session) -> Iterator[None]:
-    """Turn a lack of memory into advice."""
+def _cleared(session: Session) -> Iterator[None]:
+    """Leave no gradients behind, however the step ends."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
-        # On a CPU torch raises a bare RuntimeError, whose text names the allocator.
-        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not known and "DefaultCPUAllocator" not in str(error):
-            raise
-        options = session.options
+    finally:
         session.optimizer.zero_grad(set_to_none=True)
-        raise TrainingError(
-            f"step {session.progress.step + 1}: out of memory with train.batch_size "
-            f"{options.batch_size} in {options.accumulate} forward(s); "
-            f"try --set train.accumulate={2 * options.accumulate} (the same result in less "
-            f"memory), --set train.batch_size={max(options.batch_size // 2, 1)}, or "
-            "--set train.checkpointing=true"
-        ) from error
+
+
+def _forwards(session: Session) -> tuple[str, str]:
+    """Return what may run out of memory in the forwards and backwards, and what helps."""
+    options = session.options
+    return (
+        f"step {session.progress.step + 1}: out of memory with train.batch_size "
+        f"{options.batch_size} in {options.accumulate} forward(s)",
+        f"--set train.accumulate={2 * options.accumulate} (the same result in less "
+        f"memory), --set train.batch_size={max(options.batch_size // 2, 1)}, or "
+        "--set train.checkpointing=true",
+    )
+
+
+def _rows_and_moments(session: Session) -> tuple[str, str]:
+    """Return what may run out of memory in the update, and what helps."""
+    where = f"step {session.progress.step + 1}: out of memory in the update of the parameters"
+    transform = session.model.adapters.transform
+    if transform is None:
+        return where, "fewer of them: a lower experts.rank or experts.count, or a smaller placement"
+    return (
+        f"{where}, with the gradients of {len(session.model.tasks)} tasks",
+        f"scope: per-matrix for {transform.name!r} with train.accumulate=1, which keeps no rows of "
+        "all parameters, or a lower experts.rank",
+    )
