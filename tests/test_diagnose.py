@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -273,6 +274,15 @@ def test_a_diagnosis_has_the_figures_that_its_parts_allow(
         if path.suffix == ".svg":
             lines = path.with_suffix(".csv").read_text("utf-8").splitlines()[1:]
             assert path.read_text("utf-8").count('class="mark') == len(lines) > 0
+
+
+def test_every_identifier_on_the_page_is_one_elements(runs: Path, tmp_path: Path) -> None:
+    page, *_ = write_diagnosis(found(runs / "group"), tmp_path)
+
+    ids = re.findall(r'\bid="([^"]+)"', page.read_text("utf-8"))
+
+    assert sum("-key-" in each for each in ids) == 4  # two keys of two series
+    assert sorted(ids) == sorted({*ids})
 
 
 @needs_browser
