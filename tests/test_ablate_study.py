@@ -239,6 +239,27 @@ def test_nearest_finds_what_trying_every_value_finds(
     assert (abs((count(found) or 0) - target), found) == min(tried)
 
 
+@given(
+    start=st.integers(1, 40),
+    more=st.integers(0, 400),
+    unit=st.integers(1, 6),
+    slope=st.integers(1, 50),
+    target=st.integers(1, 5000),
+)
+def test_nearest_tries_values_up_to_the_largest_that_can_be(
+    start: int, more: int, unit: int, slope: int, target: int
+) -> None:
+    start *= unit
+
+    def count(value: int) -> int | None:
+        return slope * value if 1 <= value <= start + more and value % unit == 0 else None
+
+    found = nearest(count, start, target)
+
+    tried = [(abs(slope * v - target), v) for v in range(unit, start + more + 1, unit)]
+    assert (abs(slope * found - target), found) == min(tried)
+
+
 def test_a_row_that_sets_what_would_be_solved_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MtloraError, match=r"sets experts\.rank, which match: parameters solves"):
         toy_study(tmp_path, swap=["experts.rank=2,4"], match="parameters")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 from ..errors import CompositionError, MtloraError
 from ..options import MixedOptions
@@ -122,23 +122,49 @@ def nearest(count: Callable[[int], int | None], start: int, target: int) -> int:
     """Return the value whose count is nearest to ``target``; of two as near, the smaller.
 
     Counts grow with the value. Values that cannot be are None; those that can are taken to be
-    evenly spaced around ``start``, which can.
+    evenly spaced around ``start``, which can, up to a largest one.
     """
-    unit = next((u for u in range(1, FINEST + 1) if count(start + u) is not None), start)
+    unit = _spacing(count, start)
     offset = start % unit
-    low, high = 0 if offset else 1, max(1, start // unit)
 
+    @cache
     def at(step: int) -> int | None:
         return count(offset + step * unit)
 
-    while (at(high) or 0) < target and offset + high * unit < LARGEST and at(2 * high) is not None:
-        low, high = high, 2 * high
+    low, high = _around(at, 0 if offset else 1, max(1, start // unit), target, LARGEST // unit)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if (at(middle) or 0) < target else (low, middle)
     ends = [step for step in (low, high) if at(step) is not None]
     best = min(ends, key=lambda step: abs((at(step) or 0) - target))
     return offset + best * unit
+
+
+def _spacing(count: Callable[[int], int | None], start: int) -> int:
+    """Return how far ``start`` is from the next value that can be, above or below it."""
+    for unit in range(1, FINEST + 1):
+        if any(count(v) is not None for v in (start + unit, start - unit) if v > 0):
+            return unit
+    return start
+
+
+def _around(
+    at: Callable[[int], int | None], low: int, high: int, target: int, last: int
+) -> tuple[int, int]:
+    """Return steps around ``target``, or where none reaches it the two that come nearest."""
+    while (at(high) or 0) < target and high < last:
+        if at(2 * high) is None:
+            return high, _largest(at, high, 2 * high)
+        low, high = high, 2 * high
+    return low, high
+
+
+def _largest(at: Callable[[int], int | None], can: int, cannot: int) -> int:
+    """Return the largest step that can be, between one that can and one that cannot."""
+    while cannot - can > 1:
+        middle = (can + cannot) // 2
+        can, cannot = (can, middle) if at(middle) is None else (middle, cannot)
+    return can
 
 
 def _set(key: str, value: int) -> Setting:
