@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,38 @@ def test_what_only_the_runs_can_tell_is_warned_of(
 
     assert len(found["warnings"]) == 1
     assert warning in found["warnings"][0]
+
+
+def test_rows_that_were_matched_and_are_not_are_warned_of(tmp_path: Path) -> None:
+    def act(home: RunFolder, command: Sequence[str]) -> int:
+        other = recipe_of(home).experts.options["count"] == 3
+        finish(home, 0.5, adapters=30 if other else 10)
+        return 0
+
+    study = three_seeds(tmp_path)
+    options = study.options.model_copy(update={"match": "parameters"})
+
+    plain = conducted(study, tmp_path / "a", act)
+    matched = conducted(replace(study, options=options), tmp_path / "b", act)
+
+    assert plain["warnings"] == []
+    assert matched["warnings"] == [
+        "not comparable in adapter parameters: 'count 3' with 30, the baseline with 10"
+    ]
+
+
+def test_runs_are_held_against_the_baselines_of_the_same_seed(tmp_path: Path) -> None:
+    def act(home: RunFolder, command: Sequence[str]) -> int:
+        recipe = recipe_of(home)
+        if recipe.experts.options["count"] == 3 and recipe.seed == 0:
+            begin(home)
+            return 1
+        finish(home, 0.5, lock={"data": {"one": f"drawn by {recipe.seed}", "two": "b"}})
+        return 0
+
+    found = conducted(three_seeds(tmp_path), tmp_path / "a", act)
+
+    assert found["warnings"] == ["'count 3' has 2 of 3 seeds"]
 
 
 def test_rows_of_other_tasks_are_compared_on_those_they_share(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def results_of(
         "cells": [_cell(each, outcome, home) for outcome in outcomes for each in outcome.cells],
         "warnings": [
             *study.warnings,
-            *warnings_of(outcomes, baseline, home),
+            *warnings_of(outcomes, baseline, home, study.options.match),
             *(_failed_choice(each) for each in outcomes if each.choice and not each.choice.best),
         ],
         "skipped": [{"row": name, "reasons": list(lines)} for name, lines in study.skipped],
