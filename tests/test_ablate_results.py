@@ -24,6 +24,9 @@ from ablations import (
 from scipy import stats
 
 from mtlora_core.ablate import Study, conduct, schedule
+from mtlora_core.ablate.conduct import _Table
+from mtlora_core.history import History
+from mtlora_core.report.ablation import read_ablation
 from mtlora_core.runfolder import RunFolder
 
 SCORES = {"2": {0: 0.5, 1: 0.6, 2: 0.55}, "3": {0: 0.7, 1: 0.65, 2: 0.7}}
@@ -117,6 +120,40 @@ def test_results_are_written_as_json_and_as_a_line_for_each_task(tmp_path: Path)
     }
     assert lines[0]["value"] == str(0.5 - 0.1)
     assert (lines[0]["adapters"], lines[0]["trained"], lines[0]["steps"]) == ("10", "12", "4")
+
+
+def test_what_is_finished_can_be_reported_while_other_cells_run(tmp_path: Path) -> None:
+    events = conduct(three_seeds(tmp_path), schedule_in(tmp_path / "a", Stub(scored)))
+    reported, lines = [], []
+
+    for event in events:
+        if event.get("state") == "finished":
+            reported.append([len(row.runs) for row in read_ablation(tmp_path / "a").rows])
+            lines.append(len((tmp_path / "a" / "results.csv").read_text().splitlines()))
+
+    assert reported == [[1], [1, 1], [2, 1], [2, 2], [3, 2], [3, 3]]
+    assert lines == [1 + 2 * cells for cells in range(1, 7)]
+
+
+def test_saving_reads_of_a_run_only_what_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+    take = History._take
+
+    def counted(history: History, record: Any) -> None:
+        taken.append(record["event"])
+        take(history, record)
+
+    study, plan = three_seeds(tmp_path), schedule_in(tmp_path / "a", Stub(scored))
+    list(conduct(study, plan))
+    table = _Table(study, plan, {row.name: study.cells(row, row.plan) for row in study.rows}, {})
+    monkeypatch.setattr(History, "_take", counted)
+
+    table.save()
+    table.save()
+
+    assert taken == ["started", "step", "evaluated", "finished"] * 6
 
 
 def test_a_second_call_gives_the_same_and_writes_nothing(tmp_path: Path) -> None:
