@@ -16,13 +16,13 @@ from cli_command import events, mtlora
 from toys import toy_recipe, toy_registry
 
 from mtlora_core.compose import load_tasks
-from mtlora_core.diagnose import Diagnosis, diagnose, write_diagnosis
+from mtlora_core.diagnose import Diagnosis, diagnose, diagnosis, write_diagnosis
 from mtlora_core.diagnose.conflicts import _conflict, _cosines, measure_conflicts
 from mtlora_core.diagnose.probe import Probe
 from mtlora_core.diagnose.spectra import alignments, experts_of, spectrum, tasks_of
 from mtlora_core.diagnose.usage import Usage, mean_weights, measure_usage
 from mtlora_core.diagnose.write import answer
-from mtlora_core.errors import RunFolderError
+from mtlora_core.errors import RunFolderError, TrainingError
 from mtlora_core.interfaces import Routing
 from mtlora_core.load import load
 from mtlora_core.recipe import load_recipe
@@ -264,12 +264,12 @@ def test_the_same_seed_draws_the_same_examples_and_draws_differ(runs: Path) -> N
 def test_a_diagnosis_has_the_figures_that_its_parts_allow(
     runs: Path, tmp_path: Path, variant: str, figures: set[str], told: str
 ) -> None:
-    diagnosis = found(runs / variant)
+    measured = found(runs / variant)
 
-    files = write_diagnosis(diagnosis, tmp_path)
+    files = write_diagnosis(measured, tmp_path)
 
     assert {path.stem for path in files if path.suffix == ".svg"} == figures
-    assert told in " ".join(answer(diagnosis))
+    assert told in " ".join(answer(measured))
     for path in files:
         if path.suffix == ".svg":
             lines = path.with_suffix(".csv").read_text("utf-8").splitlines()[1:]
@@ -304,18 +304,48 @@ def test_the_command_writes_the_page_and_tells_the_answer(
 ) -> None:
     monkeypatch.setattr(Registry, "discover", lambda *, external=True: toy_registry())
 
-    done = mtlora("diagnose", runs / "token", "--draws", 2, "--examples", 4, "--device", "cpu")
+    how = ["--draws", 2, "--drawn", 3, "--examples", 4, "--device", "cpu"]
+    done = mtlora("diagnose", runs / "token", *how)
 
     assert done.exit_code == 0
     page = runs / "token" / "diagnosis" / "diagnosis.html"
     assert done.stdout.splitlines()[-1] == f"The page is {page}"
     assert "Up to 4 examples" in page.read_text("utf-8")
-    assert "In each of 2 draws" in page.read_text("utf-8")
+    assert "In each of 2 draws of 3 training examples" in page.read_text("utf-8")
     *_, event = events(
         mtlora("diagnose", runs / "plain", "--draws", 1, "--out", tmp_path, "--json")
     )
     assert event["event"] == "diagnosed"
     assert all(Path(path).is_relative_to(tmp_path) for path in event["files"])
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        (
+            "measure_usage",
+            "measuring the routing: out of memory with 8 examples in a forward; "
+            "try --examples 4, or a machine with more",
+        ),
+        (
+            "measure_conflicts",
+            "comparing the gradients of tasks: out of memory with 2 examples of each of 3 tasks "
+            "in a backward pass; try --drawn 1, or a machine with more",
+        ),
+    ],
+)
+def test_a_lack_of_memory_says_what_to_try_instead(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, what: str, told: str
+) -> None:
+    def exhausted(*args: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(diagnosis, what, exhausted)
+
+    with pytest.raises(TrainingError) as caught:
+        found(runs / "group")
+
+    assert str(caught.value) == told
 
 
 def test_a_run_that_is_not_finished_is_refused(tmp_path: Path) -> None:
