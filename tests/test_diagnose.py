@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from toys import toy_recipe, toy_registry
 
 from mtlora_core.compose import load_tasks
 from mtlora_core.diagnose import Diagnosis, diagnose, diagnosis, write_diagnosis
-from mtlora_core.diagnose.conflicts import _conflict, _cosines, measure_conflicts
+from mtlora_core.diagnose.conflicts import Conflict, _conflict, _cosines, measure_conflicts
+from mtlora_core.diagnose.figures import evenly
 from mtlora_core.diagnose.probe import Probe
-from mtlora_core.diagnose.spectra import alignments, experts_of, spectrum, tasks_of
+from mtlora_core.diagnose.spectra import Spectrum, alignments, experts_of, spectrum, tasks_of
 from mtlora_core.diagnose.usage import Usage, mean_weights, measure_usage
 from mtlora_core.diagnose.write import answer
 from mtlora_core.errors import RunFolderError, TrainingError
@@ -283,6 +285,53 @@ def test_every_identifier_on_the_page_is_one_elements(runs: Path, tmp_path: Path
 
     assert sum("-key-" in each for each in ids) == 4  # two keys of two series
     assert sorted(ids) == sorted({*ids})
+
+
+def test_of_many_sites_some_are_drawn_and_files_have_all(tmp_path: Path) -> None:
+    names = [f"layers.{i}" for i in range(100)]
+    values = torch.rand(2, 3, dtype=torch.float64)
+    many = Diagnosis(
+        name="many",
+        tasks=["a", "b"],
+        usage=[Usage(name, torch.rand(2, 1, 4), torch.rand(2)) for name in names],
+        spectra={name: Spectrum(values, torch.rand(2, 5, 3)) for name in names},
+        between_experts=[],
+        between_tasks=[],
+        conflicts=[Conflict(i, ("a", "b"), 0.1, 0.4, 0.3, 0.5, 8) for i in range(100)],
+        examples=8,
+        draws=8,
+        drawn=2,
+    )
+
+    page, *_ = write_diagnosis(many, tmp_path)
+
+    html = page.read_text("utf-8")
+    for name, lines, what in (
+        ("usage", 8, "site"),
+        ("spectra", 6, "site"),
+        ("conflicts", 1, "layer"),
+    ):
+        own = html[html.index(f'id="figure-{name}"') :].partition("</figure>")[0]
+        panels, table = own.split("<details>")
+        told = f"32 are drawn, evenly chosen from first to last; figures/{name}.csv has all."
+        assert f"Of 100 {what}s {told}" in panels
+        assert panels.count('class="mark') == table.count("<tr>") - 1 == 32 * lines
+        first, last = ("layers.0", "layers.99") if what == "site" else ("0", "99")
+        assert f">{first}<" in table
+        assert f">{last}<" in table
+        csv = (tmp_path / "figures" / f"{name}.csv").read_text("utf-8")
+        assert len(csv.splitlines()) - 1 == 100 * lines
+
+
+@pytest.mark.parametrize(("count", "most"), [(3, 32), (32, 32), (33, 32), (224, 32), (100, 7)])
+def test_places_are_chosen_evenly_from_the_first_to_the_last(count: int, most: int) -> None:
+    places = evenly(count, most)
+
+    gaps = {b - a for a, b in pairwise(places)}
+    assert len(places) == min(count, most)
+    assert (places[0], places[-1]) == (0, count - 1)
+    assert min(gaps) > 0
+    assert max(gaps) - min(gaps) <= 1
 
 
 @needs_browser

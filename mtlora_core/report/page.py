@@ -103,7 +103,7 @@ def _figure(figure: Figure) -> dict[str, Any]:
         "reading": figure.reading,
         "layout": _layout(figure),
         "pictures": [*_pictures(figure)],
-        "table": _table(figure.table, f"{figure.title}: the numbers")
+        "table": _table(figure.drawn or figure.table, f"{figure.title}: the numbers")
         | {"name": f"of-{figure.name}"},
     }
 
