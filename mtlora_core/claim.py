@@ -42,7 +42,8 @@ def claimed(path: Path) -> Iterator[bool]:
 def holder(path: Path) -> str | None:
     """Return who claims ``path``, such as ``process 7 on lab``; None where nobody does."""
     try:
-        with path.open("r+", encoding="utf-8") as file:
+        # Only to read: who holds it may be another user, and a shared lock asks for no more.
+        with path.open(encoding="utf-8") as file:
             return None if _lock(file, shared=True) else file.read() or "another process"
     except OSError:
         return None

@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from .changes import changes
-from .errors import RunFolderError
+from .errors import MtloraError, RunFolderError
 from .history import history_of, state_of
 from .runfolder import RunFolder
 
 SKIPPED = ("name", "requires")
 """Keys of a recipe that change no number."""
+FIGURES = (
+    "recipe", "seed", "state", "step", "steps", "validation", "test", "parameters", "seconds",
+)  # fmt: skip
+"""What is told of a run."""
 
 
 def find_runs(folder: Path) -> list[RunFolder]:
@@ -31,8 +35,17 @@ def find_runs(folder: Path) -> list[RunFolder]:
 
 
 def overview(home: RunFolder) -> dict[str, Any]:
-    """Return what a run came to, as plain data; None where it has not come so far."""
-    history, recipe = history_of(home), home.read_recipe()
+    """Return what a run came to, as plain data; None where it has not come so far.
+
+    A run whose recipe cannot be read, such as another version's, has the state ``unreadable`` and
+    in ``problems`` the reasons.
+    """
+    try:
+        recipe = home.read_recipe()
+    except MtloraError as error:
+        unknown = dict.fromkeys(FIGURES) | {"state": "unreadable"}
+        return {"run": str(home.path), **unknown, "problems": [*error.problems]}
+    history = history_of(home)
     finished, parameters = history.finished or {}, history.started.get("parameters", {})
     return {
         "run": str(home.path),
@@ -45,6 +58,7 @@ def overview(home: RunFolder) -> dict[str, Any]:
         "test": finished.get("mean", {}).get("model"),
         "parameters": parameters.get("trainable"),
         "seconds": finished.get("training_seconds"),
+        "problems": [],
     }
 
 

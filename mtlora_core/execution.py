@@ -23,6 +23,18 @@ class Job:
     """A program and its arguments; paths among them are absolute."""
     log: Path
     """Where its output and errors are added; the folder is there."""
+    resuming: Sequence[str] = ()
+    """The command that goes on with what an earlier start has left; empty where there is none."""
+    left: Path | None = None
+    """A file that is there as soon as a start has left something to go on with."""
+
+    def due(self) -> Sequence[str]:
+        """Return what is to be run now, in the place where it runs.
+
+        Who begins a job a second time, as a cluster does that took its node away, runs this.
+        """
+        begun = self.left is not None and self.left.exists()
+        return self.resuming if self.resuming and begun else self.command
 
 
 class Running(Protocol):

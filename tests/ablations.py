@@ -70,7 +70,8 @@ def begin(home: RunFolder, recipe: Mapping[str, Any] | None = None, **changes: A
     home.recipe.write_text(dump_recipe(recipe or recipe_with()))
     lock = {"device": {"type": "cpu", "name": "x"}, "torch": "2", "data": {"one": "a", "two": "b"}}
     home.lock.write_text(json.dumps({**lock, **changes.get("lock", {})}))
-    parameters = {"trainable": 12, "total": 20, "adapters": 10, "heads": 2}
+    adapters = changes.get("adapters", 10)
+    parameters = {"trainable": adapters + 2, "total": 20, "adapters": adapters, "heads": 2}
     started = {"steps": changes.get("steps", 4), "tasks": {"one": {}, "two": {}}}
     record(home, event="started", parameters=parameters, resumed_at=0, **started)
     record(home, event="step", step=4, loss=0.5, seconds_left=0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from ablations import (
 from scipy import stats
 
 from mtlora_core.ablate import Study, conduct, schedule
+from mtlora_core.ablate.conduct import _Table
+from mtlora_core.history import History
+from mtlora_core.report.ablation import read_ablation
 from mtlora_core.runfolder import RunFolder
 
 SCORES = {"2": {0: 0.5, 1: 0.6, 2: 0.55}, "3": {0: 0.7, 1: 0.65, 2: 0.7}}
@@ -118,6 +122,40 @@ def test_results_are_written_as_json_and_as_a_line_for_each_task(tmp_path: Path)
     assert (lines[0]["adapters"], lines[0]["trained"], lines[0]["steps"]) == ("10", "12", "4")
 
 
+def test_what_is_finished_can_be_reported_while_other_cells_run(tmp_path: Path) -> None:
+    events = conduct(three_seeds(tmp_path), schedule_in(tmp_path / "a", Stub(scored)))
+    reported, lines = [], []
+
+    for event in events:
+        if event.get("state") == "finished":
+            reported.append([len(row.runs) for row in read_ablation(tmp_path / "a").rows])
+            lines.append(len((tmp_path / "a" / "results.csv").read_text().splitlines()))
+
+    assert reported == [[1], [1, 1], [2, 1], [2, 2], [3, 2], [3, 3]]
+    assert lines == [1 + 2 * cells for cells in range(1, 7)]
+
+
+def test_saving_reads_of_a_run_only_what_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+    take = History._take
+
+    def counted(history: History, record: Any) -> None:
+        taken.append(record["event"])
+        take(history, record)
+
+    study, plan = three_seeds(tmp_path), schedule_in(tmp_path / "a", Stub(scored))
+    list(conduct(study, plan))
+    table = _Table(study, plan, {row.name: study.cells(row, row.plan) for row in study.rows}, {})
+    monkeypatch.setattr(History, "_take", counted)
+
+    table.save()
+    table.save()
+
+    assert taken == ["started", "step", "evaluated", "finished"] * 6
+
+
 def test_a_second_call_gives_the_same_and_writes_nothing(tmp_path: Path) -> None:
     first = conducted(three_seeds(tmp_path), tmp_path / "a")
     paths = [path for path in (tmp_path / "a").rglob("*") if path.is_file()]
@@ -175,6 +213,38 @@ def test_what_only_the_runs_can_tell_is_warned_of(
 
     assert len(found["warnings"]) == 1
     assert warning in found["warnings"][0]
+
+
+def test_rows_that_were_matched_and_are_not_are_warned_of(tmp_path: Path) -> None:
+    def act(home: RunFolder, command: Sequence[str]) -> int:
+        other = recipe_of(home).experts.options["count"] == 3
+        finish(home, 0.5, adapters=30 if other else 10)
+        return 0
+
+    study = three_seeds(tmp_path)
+    options = study.options.model_copy(update={"match": "parameters"})
+
+    plain = conducted(study, tmp_path / "a", act)
+    matched = conducted(replace(study, options=options), tmp_path / "b", act)
+
+    assert plain["warnings"] == []
+    assert matched["warnings"] == [
+        "not comparable in adapter parameters: 'count 3' with 30, the baseline with 10"
+    ]
+
+
+def test_runs_are_held_against_the_baselines_of_the_same_seed(tmp_path: Path) -> None:
+    def act(home: RunFolder, command: Sequence[str]) -> int:
+        recipe = recipe_of(home)
+        if recipe.experts.options["count"] == 3 and recipe.seed == 0:
+            begin(home)
+            return 1
+        finish(home, 0.5, lock={"data": {"one": f"drawn by {recipe.seed}", "two": "b"}})
+        return 0
+
+    found = conducted(three_seeds(tmp_path), tmp_path / "a", act)
+
+    assert found["warnings"] == ["'count 3' has 2 of 3 seeds"]
 
 
 def test_rows_of_other_tasks_are_compared_on_those_they_share(tmp_path: Path) -> None:

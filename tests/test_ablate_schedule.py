@@ -73,6 +73,23 @@ def test_a_cell_is_a_compose_in_a_process_of_its_own(tmp_path: Path, cells: list
     assert stub.jobs[0].log == plan.home.log(cells[0])
 
 
+def test_a_cell_that_a_cluster_begins_again_goes_on_with_its_run(
+    tmp_path: Path, cells: list[Cell]
+) -> None:
+    stub = Stub(lambda home, command: 1)
+    plan = schedule_in(tmp_path / "a", stub)
+    list(plan.run(cells[:1]))
+    (job,), home = stub.jobs, plan.home.run(cells[0])
+
+    assert job.due() == job.command
+    begin(home)
+    begun = list(job.due())
+
+    assert begun[5:7] == ["--resume", str(home.path)]
+    assert begun[:5] == [*job.command[:5]]
+    assert begun[7:] == ["--quiet"]
+
+
 def test_finished_cells_are_neither_run_again_nor_touched(
     tmp_path: Path, cells: list[Cell]
 ) -> None:

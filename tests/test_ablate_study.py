@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -239,9 +240,65 @@ def test_nearest_finds_what_trying_every_value_finds(
     assert (abs((count(found) or 0) - target), found) == min(tried)
 
 
+@given(
+    start=st.integers(1, 40),
+    more=st.integers(0, 400),
+    unit=st.integers(1, 6),
+    slope=st.integers(1, 50),
+    target=st.integers(1, 5000),
+)
+def test_nearest_tries_values_up_to_the_largest_that_can_be(
+    start: int, more: int, unit: int, slope: int, target: int
+) -> None:
+    start *= unit
+
+    def count(value: int) -> int | None:
+        return slope * value if 1 <= value <= start + more and value % unit == 0 else None
+
+    found = nearest(count, start, target)
+
+    tried = [(abs(slope * v - target), v) for v in range(unit, start + more + 1, unit)]
+    assert (abs(slope * found - target), found) == min(tried)
+
+
 def test_a_row_that_sets_what_would_be_solved_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MtloraError, match=r"sets experts\.rank, which match: parameters solves"):
         toy_study(tmp_path, swap=["experts.rank=2,4"], match="parameters")
+
+
+def test_tuning_what_changes_the_count_is_refused_where_rows_are_matched(tmp_path: Path) -> None:
+    swap = ["router=token,task"]
+
+    with pytest.raises(MtloraError) as caught:
+        toy_study(tmp_path, swap=swap, match="parameters", tune=["experts.count=2,4"])
+    study = toy_study(tmp_path, swap=swap, match="parameters", tune=["experts.alpha=2,4"])
+
+    assert re.match(
+        r"row 'token': tune: experts\.count=2 makes [\d,]+ adapter parameters of [\d,]+, which "
+        r"match: parameters holds still; make it a row, by swap",
+        caught.value.problems[0],
+    )
+    for row in study.rows:
+        assert {adapters(each.plan) for each in row.candidates} == {adapters(row.plan)}
+
+
+def test_tuning_what_changes_the_steps_is_refused_where_rows_are_matched(tmp_path: Path) -> None:
+    tune = ["train.batch_size=4,8"]
+
+    with pytest.raises(MtloraError, match=r"train\.batch_size=4 makes 36 steps of 18, which match"):
+        toy_study(tmp_path, match="steps", tune=tune)
+
+    assert toy_study(tmp_path, match="steps", tune=tune, set=["train.steps=9"]).rows[0].candidates
+
+
+def test_a_baseline_that_cannot_be_tuned_is_not_left_out(tmp_path: Path) -> None:
+    flags = {"swap": ["backbone.width=8,128"], "tune": ["experts.rank=2,99"]}
+
+    with pytest.raises(MtloraError, match=r"row 'width 8': .*99 is over the width 8"):
+        study_of(recipe_in(tmp_path), skip_invalid=True, **flags)
+
+    other = study_of(recipe_in(tmp_path), skip_invalid=True, baseline="width 128", **flags)
+    assert names(other) == ["width 128"]
 
 
 def test_a_count_that_cannot_be_reached_is_a_warning(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ablations import begin
@@ -59,6 +60,22 @@ def test_looking_who_holds_a_claim_takes_it_from_nobody(tmp_path: Path) -> None:
     assert holder(path) is None
     assert path.exists()
     assert holder(tmp_path / "none") is None
+
+
+def test_who_holds_a_claim_is_told_to_those_who_may_only_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Path.open
+
+    def open_to_read(path: Path, mode: str = "r", **more: Any) -> Any:
+        if mode != "r":
+            raise PermissionError(f"another user's {path}")
+        return opened(path, mode, **more)
+
+    with claimed(tmp_path / "claim"):
+        monkeypatch.setattr(Path, "open", open_to_read)  # the tests' user may be one who may all
+
+        assert holder(tmp_path / "claim") == f"process {os.getpid()} on {os.uname().nodename}"
 
 
 def test_a_run_folder_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:

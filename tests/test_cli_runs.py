@@ -58,6 +58,33 @@ def test_a_folder_without_runs_is_an_error(tmp_path: Path) -> None:
     assert mtlora("runs", tmp_path / "none").exit_code == 2
 
 
+def test_a_run_that_cannot_be_read_hides_no_other(folder: Path) -> None:
+    (folder / "a" / "recipe.yaml").write_text("name: of another version\nmind: true\n")
+
+    done = mtlora("runs", folder)
+    *rows, note = events(mtlora("runs", folder, "--json"))[:4]
+
+    lines = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
+    assert done.exit_code == 0
+    assert lines["a"] == ["unreadable", *"–––––"]
+    assert lines["deep/b"][0] == "finished"
+    assert any("runs/a/recipe.yaml:2:1: mind: no such key" in n for n in done.stderr.splitlines())
+    assert [row["state"] for row in rows] == ["unreadable", "unfinished", "finished"]
+    assert rows[0].keys() == rows[2].keys()
+    assert note["event"] == "note"
+    assert note["text"] in rows[0]["problems"]
+
+
+def test_a_folder_of_which_no_run_can_be_read_is_an_error(folder: Path) -> None:
+    for path in folder.rglob("recipe.yaml"):
+        path.write_text("mind: true")
+
+    done = mtlora("runs", folder)
+
+    assert done.exit_code == 2
+    assert done.stderr.count("mind: no such key") == 3
+
+
 def test_diff_says_what_differs_and_nothing_else(folder: Path) -> None:
     done = mtlora("diff", folder / "a", folder / "deep" / "b")
 

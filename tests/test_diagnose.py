@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,14 @@ from cli_command import events, mtlora
 from toys import toy_recipe, toy_registry
 
 from mtlora_core.compose import load_tasks
-from mtlora_core.diagnose import Diagnosis, diagnose, write_diagnosis
-from mtlora_core.diagnose.conflicts import _conflict, _cosines, measure_conflicts
+from mtlora_core.diagnose import Diagnosis, diagnose, diagnosis, write_diagnosis
+from mtlora_core.diagnose.conflicts import Conflict, _conflict, _cosines, measure_conflicts
+from mtlora_core.diagnose.figures import evenly
 from mtlora_core.diagnose.probe import Probe
-from mtlora_core.diagnose.spectra import alignments, experts_of, spectrum, tasks_of
+from mtlora_core.diagnose.spectra import Spectrum, alignments, experts_of, spectrum, tasks_of
 from mtlora_core.diagnose.usage import Usage, mean_weights, measure_usage
 from mtlora_core.diagnose.write import answer
-from mtlora_core.errors import RunFolderError
+from mtlora_core.errors import RunFolderError, TrainingError
 from mtlora_core.interfaces import Routing
 from mtlora_core.load import load
 from mtlora_core.recipe import load_recipe
@@ -263,16 +266,72 @@ def test_the_same_seed_draws_the_same_examples_and_draws_differ(runs: Path) -> N
 def test_a_diagnosis_has_the_figures_that_its_parts_allow(
     runs: Path, tmp_path: Path, variant: str, figures: set[str], told: str
 ) -> None:
-    diagnosis = found(runs / variant)
+    measured = found(runs / variant)
 
-    files = write_diagnosis(diagnosis, tmp_path)
+    files = write_diagnosis(measured, tmp_path)
 
     assert {path.stem for path in files if path.suffix == ".svg"} == figures
-    assert told in " ".join(answer(diagnosis))
+    assert told in " ".join(answer(measured))
     for path in files:
         if path.suffix == ".svg":
             lines = path.with_suffix(".csv").read_text("utf-8").splitlines()[1:]
             assert path.read_text("utf-8").count('class="mark') == len(lines) > 0
+
+
+def test_every_identifier_on_the_page_is_one_elements(runs: Path, tmp_path: Path) -> None:
+    page, *_ = write_diagnosis(found(runs / "group"), tmp_path)
+
+    ids = re.findall(r'\bid="([^"]+)"', page.read_text("utf-8"))
+
+    assert sum("-key-" in each for each in ids) == 4  # two keys of two series
+    assert sorted(ids) == sorted({*ids})
+
+
+def test_of_many_sites_some_are_drawn_and_files_have_all(tmp_path: Path) -> None:
+    names = [f"layers.{i}" for i in range(100)]
+    values = torch.rand(2, 3, dtype=torch.float64)
+    many = Diagnosis(
+        name="many",
+        tasks=["a", "b"],
+        usage=[Usage(name, torch.rand(2, 1, 4), torch.rand(2)) for name in names],
+        spectra={name: Spectrum(values, torch.rand(2, 5, 3)) for name in names},
+        between_experts=[],
+        between_tasks=[],
+        conflicts=[Conflict(i, ("a", "b"), 0.1, 0.4, 0.3, 0.5, 8) for i in range(100)],
+        examples=8,
+        draws=8,
+        drawn=2,
+    )
+
+    page, *_ = write_diagnosis(many, tmp_path)
+
+    html = page.read_text("utf-8")
+    for name, lines, what in (
+        ("usage", 8, "site"),
+        ("spectra", 6, "site"),
+        ("conflicts", 1, "layer"),
+    ):
+        own = html[html.index(f'id="figure-{name}"') :].partition("</figure>")[0]
+        panels, table = own.split("<details>")
+        told = f"32 are drawn, evenly chosen from first to last; figures/{name}.csv has all."
+        assert f"Of 100 {what}s {told}" in panels
+        assert panels.count('class="mark') == table.count("<tr>") - 1 == 32 * lines
+        first, last = ("layers.0", "layers.99") if what == "site" else ("0", "99")
+        assert f">{first}<" in table
+        assert f">{last}<" in table
+        csv = (tmp_path / "figures" / f"{name}.csv").read_text("utf-8")
+        assert len(csv.splitlines()) - 1 == 100 * lines
+
+
+@pytest.mark.parametrize(("count", "most"), [(3, 32), (32, 32), (33, 32), (224, 32), (100, 7)])
+def test_places_are_chosen_evenly_from_the_first_to_the_last(count: int, most: int) -> None:
+    places = evenly(count, most)
+
+    gaps = {b - a for a, b in pairwise(places)}
+    assert len(places) == min(count, most)
+    assert (places[0], places[-1]) == (0, count - 1)
+    assert min(gaps) > 0
+    assert max(gaps) - min(gaps) <= 1
 
 
 @needs_browser
@@ -294,18 +353,48 @@ def test_the_command_writes_the_page_and_tells_the_answer(
 ) -> None:
     monkeypatch.setattr(Registry, "discover", lambda *, external=True: toy_registry())
 
-    done = mtlora("diagnose", runs / "token", "--draws", 2, "--examples", 4, "--device", "cpu")
+    how = ["--draws", 2, "--drawn", 3, "--examples", 4, "--device", "cpu"]
+    done = mtlora("diagnose", runs / "token", *how)
 
     assert done.exit_code == 0
     page = runs / "token" / "diagnosis" / "diagnosis.html"
     assert done.stdout.splitlines()[-1] == f"The page is {page}"
     assert "Up to 4 examples" in page.read_text("utf-8")
-    assert "In each of 2 draws" in page.read_text("utf-8")
+    assert "In each of 2 draws of 3 training examples" in page.read_text("utf-8")
     *_, event = events(
         mtlora("diagnose", runs / "plain", "--draws", 1, "--out", tmp_path, "--json")
     )
     assert event["event"] == "diagnosed"
     assert all(Path(path).is_relative_to(tmp_path) for path in event["files"])
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        (
+            "measure_usage",
+            "measuring the routing: out of memory with 8 examples in a forward; "
+            "try --examples 4, or a machine with more",
+        ),
+        (
+            "measure_conflicts",
+            "comparing the gradients of tasks: out of memory with 2 examples of each of 3 tasks "
+            "in a backward pass; try --drawn 1, or a machine with more",
+        ),
+    ],
+)
+def test_a_lack_of_memory_says_what_to_try_instead(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, what: str, told: str
+) -> None:
+    def exhausted(*args: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(diagnosis, what, exhausted)
+
+    with pytest.raises(TrainingError) as caught:
+        found(runs / "group")
+
+    assert str(caught.value) == told
 
 
 def test_a_run_that_is_not_finished_is_refused(tmp_path: Path) -> None:

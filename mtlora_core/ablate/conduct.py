@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
+from typing import Any
 
 from ..component import load
 from ..execution import Executor, Processes, threads_each
+from ..history import History
 from ..recipe import PartSpec, validated
 from ..registry import Registry
 from ..resolve import options_class
@@ -53,28 +58,57 @@ def conduct(study: Study, schedule: Schedule) -> Generator[Event, None, None]:
         for row in study.rows:
             yield from _chosen(study, row, schedule, choices)
     cells = {row.name: _cells(study, row, choices.get(row.name)) for row in study.rows}
+    table = _Table(study, schedule, cells, choices)
     # A seed of every row before the next one: whatever is left compares all rows by some seeds.
-    yield from schedule.run(sorted(chain(*cells.values()), key=lambda c: study.seeds.index(c.seed)))
-    yield report(study, schedule, cells, choices)
+    order = sorted(chain(*cells.values()), key=lambda cell: study.seeds.index(cell.seed))
+    with closing(schedule.run(order)) as events:
+        for event in events:
+            if event.get("state") == "finished" and not event["again"]:
+                table.save()  # a report can be made while others run, and after a kill
+            yield event
+    yield table.told()
 
 
-def report(
-    study: Study,
-    schedule: Schedule,
-    cells: dict[str, list[Cell]],
-    choices: dict[str, Choice],
-) -> Event:
-    """Return all that was found, after it was saved."""
-    home = schedule.home
-    outcomes = [outcome_of(row, cells[row.name], choices.get(row.name), home) for row in study.rows]
-    found = results_of(study, outcomes, home, schedule.failed)
-    save(found, outcomes, home)
-    left = {cell.name for cell in schedule.left}
-    undecided = [
-        row.name for row in study.rows if any(cell.name in left for cell in _trials(study, row))
-    ]
-    more = {"left": sorted(left), "undecided": undecided}
-    return {"event": "results", "folder": str(home.path), **found, **more}
+@dataclass(frozen=True)
+class _Table:
+    """What was found up to now."""
+
+    study: Study
+    schedule: Schedule
+    cells: Mapping[str, Sequence[Cell]]
+    """Of each row."""
+    choices: Mapping[str, Choice]
+
+    @cached_property
+    def histories(self) -> Mapping[str, History]:
+        """The stories of all cells, of which only what is new is read each time."""
+        return {
+            cell.name: History(self.schedule.home.run(cell).metrics)
+            for cell in chain(*self.cells.values())
+        }
+
+    def save(self) -> dict[str, Any]:
+        """Write it to the ablation's folder, and return it."""
+        study, home = self.study, self.schedule.home
+        outcomes = [
+            outcome_of(row, self.cells[row.name], self.choices.get(row.name), self.histories)
+            for row in study.rows
+        ]
+        found = results_of(study, outcomes, home, self.schedule.failed)
+        save(found, outcomes, home)
+        return found
+
+    def told(self) -> Event:
+        """Return it after it was saved, with what is left to do."""
+        left = {cell.name for cell in self.schedule.left}
+        undecided = [
+            row.name
+            for row in self.study.rows
+            if any(cell.name in left for cell in _trials(self.study, row))
+        ]
+        more = {"left": sorted(left), "undecided": undecided}
+        folder = str(self.schedule.home.path)
+        return {"event": "results", "folder": folder, **self.save(), **more}
 
 
 def _trials(study: Study, row: Planned) -> list[Cell]:

@@ -9,6 +9,9 @@ from ..resolve import Plan
 from .rows import Row
 from .settings import Setting
 
+CLOSE = 0.05
+"""How far from the baseline's count a matched row may be before that is worth a warning."""
+
 
 @dataclass(frozen=True)
 class Match:
@@ -24,6 +27,16 @@ class Match:
     """What the row now has."""
     target: int
     """What the baseline has."""
+
+    @property
+    def is_close(self) -> bool:
+        """Whether the row has about as much as the baseline."""
+        return are_close(self.reached, self.target)
+
+
+def are_close(count: int, target: int) -> bool:
+    """Whether two counts are comparable."""
+    return abs(count / target - 1) <= CLOSE
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from statistics import fmean
 from typing import Any
 
 from ..files import write
-from ..history import History, history_of
+from ..history import History
 from ..statistics import Summary, paired, summary
 from .cells import Cell
 from .choosing import Choice
@@ -75,10 +75,17 @@ class Outcome:
 
 
 def outcome_of(
-    row: Planned, cells: Sequence[Cell], choice: Choice | None, home: AblationFolder
+    row: Planned, cells: Sequence[Cell], choice: Choice | None, histories: Mapping[str, History]
 ) -> Outcome:
-    """Read the runs of a row."""
-    found = [Result(cell, history_of(home.run(cell))) for cell in cells]
+    """Return a row with its runs.
+
+    Args:
+        row: The row.
+        cells: Its runs, finished or not.
+        choice: What was tuned for it.
+        histories: The stories of cells by their names; what is new of them is read.
+    """
+    found = [Result(cell, histories[cell.name].update()) for cell in cells]
     done = [each for each in found if each.history.finished is not None]
     return Outcome(row, cells, choice, done)
 
@@ -103,7 +110,7 @@ def results_of(
         "cells": [_cell(each, outcome, home) for outcome in outcomes for each in outcome.cells],
         "warnings": [
             *study.warnings,
-            *warnings_of(outcomes, baseline, home),
+            *warnings_of(outcomes, baseline, home, study.options.match),
             *(_failed_choice(each) for each in outcomes if each.choice and not each.choice.best),
         ],
         "skipped": [{"row": name, "reasons": list(lines)} for name, lines in study.skipped],

@@ -143,11 +143,23 @@ class Schedule:
         place = min({*range(len(self.devices))} - {each.place for each in self._active})
         log = self.home.log(cell)
         size = log.stat().st_size if log.exists() else 0
-        command = self._command(cell, resumes, self.devices[place])
-        running = self.executor.start(Job(cell.name, command, log.absolute()))
+        running = self.executor.start(self._job(cell, resumes, self.devices[place]))
         history = History(self.home.run(cell).metrics)
         self._active.append(_Active(cell, place, running, claim, history, size))
         return _told(cell, "resumed" if resumes else "started", device=self.devices[place])
+
+    def _job(self, cell: Cell, resumes: bool, device: str | None) -> Job:
+        """Return what runs a cell; what is in its run folder is of its recipe, as both are named.
+
+        A run folder has its lock last of what a resumed run reads.
+        """
+        return Job(
+            cell.name,
+            self._command(cell, resumes, device),
+            self.home.log(cell).absolute(),
+            resuming=self._command(cell, True, device),
+            left=self.home.run(cell).lock.absolute(),
+        )
 
     def _command(self, cell: Cell, resumes: bool, device: str | None) -> list[str]:
         """Return what runs a cell: the command, in a fresh process, whatever its folder."""

@@ -19,14 +19,11 @@ from .comparable import warnings_of
 from .definition import AblationOptions, checked, read_definition
 from .flags import Flags
 from .matching import Matcher
-from .planned import Candidate, Planned, Skipped
+from .planned import Candidate, Match, Planned, Skipped
 from .rows import Row, rows_of
 from .settings import Setting, setting
 
 R = TypeVar("R", Row, Planned)
-
-CLOSE = 0.05
-"""How far from the baseline's count a matched row may be before that is worth a warning."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,8 @@ class Study:
             self.options.tasks
         )
         unlike = warnings_of(plans, self.baseline, meant)
-        return [*unlike, *map(_unmatched, filter(_is_off, self.rows))]
+        matches = [(row.name, row.match) for row in self.rows if row.match is not None]
+        return [*unlike, *(_unmatched(*each) for each in matches if not each[1].is_close)]
 
     @property
     def notices(self) -> list[str]:
@@ -96,10 +94,14 @@ def read_study(
     rows = rows_of(options, root, registry)
     planned = sieve.kept(rows, lambda row: _planned(row, registry))
     baseline = _baseline(options, planned, root)
-    if options.match is not None:
-        planned = sieve.kept(planned, Matcher(baseline, options.match, registry).matched)
+    sieve.needed = baseline.name
+    matcher = Matcher(baseline, options.match, registry) if options.match else None
+    if matcher is not None:
+        planned = sieve.kept(planned, matcher.matched)
     tuning = _tuned(root)
     planned = sieve.kept(planned, lambda row: _with_candidates(row, tuning, options, registry))
+    if matcher is not None:
+        planned = sieve.kept(planned, matcher.kept)
     name = options.name or called or _name(rows[0], root)
     seeds = _seeds(options, baseline.plan)
     return Study(name, tuple(planned), seeds, baseline.name, options, tuple(sieve.skipped))
@@ -110,6 +112,8 @@ class _Sieve:
 
     def __init__(self, skip: bool) -> None:
         self.skipped: list[Skipped] = []
+        self.needed: str | None = None
+        """The row that cannot be left out, once that is known."""
         self._skip = skip
 
     def kept(self, rows: Sequence[R], made: Callable[[R], Planned]) -> list[Planned]:
@@ -122,7 +126,7 @@ class _Sieve:
             except MtloraError as error:
                 fresh.append((row.name, error.problems))
         self.skipped += fresh
-        if fresh and not (self._skip and found):
+        if fresh and not (self._skip and found and self.needed not in dict(fresh)):
             raise RecipeError(_told(fresh))
         return found
 
@@ -137,15 +141,9 @@ def _planned(row: Row, registry: Registry) -> Planned:
     return Planned(row, plan)
 
 
-def _is_off(row: Planned) -> bool:
-    return row.match is not None and abs(row.match.reached / row.match.target - 1) > CLOSE
-
-
-def _unmatched(row: Planned) -> str:
-    match = row.match
-    assert match is not None, "only rows that are off are told"
+def _unmatched(name: str, match: Match) -> str:
     return (
-        f"not comparable in {match.what}: {row.name!r} comes no nearer to the baseline's "
+        f"not comparable in {match.what}: {name!r} comes no nearer to the baseline's "
         f"{match.target:,} than {match.reached:,}"
     )
 

@@ -21,6 +21,9 @@ Examples = Annotated[
 Draws = Annotated[
     int, typer.Option("--draws", min=1, help="Batches whose task gradients are compared.")
 ]
+Drawn = Annotated[
+    int, typer.Option("--drawn", min=1, help="Examples of each task in such a batch.")
+]
 
 
 @reporting
@@ -29,6 +32,7 @@ def diagnose(
     out: Out = None,
     examples: Examples = 64,
     draws: Draws = 32,
+    drawn: Drawn = 4,
     device: Device = None,
     json: Json = False,
 ) -> None:
@@ -47,7 +51,8 @@ def diagnose(
         from ..diagnose.write import answer
 
         found: Diagnosis | None = None
-        for event in measure(run, examples=examples, draws=draws, device=device):
+        events = measure(run, examples=examples, draws=draws, drawn=drawn, device=device)
+        for event in events:
             if isinstance(event, Diagnosis):
                 found = event
             else:

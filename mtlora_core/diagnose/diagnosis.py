@@ -10,8 +10,9 @@ from typing import Any
 from ..load import load, read_data
 from ..model import MultiTaskModel
 from ..registry import Registry
+from ..shortage import explained
 from .conflicts import Conflict, measure_conflicts
-from .probe import Probe
+from .probe import BATCH_SIZE, Probe
 from .spectra import Alignment, Spectrum, alignments, experts_of, spectrum, tasks_of
 from .usage import Usage, measure_usage
 
@@ -58,19 +59,22 @@ def diagnose(
         registry: The parts; None discovers those installed.
 
     Raises:
-        MtloraError: the folder is no finished run, a part is not installed, or the tasks' data
-            cannot be read.
+        MtloraError: the folder is no finished run, a part is not installed, the tasks' data
+            cannot be read, or memory ran out.
     """
     registry = registry or Registry.discover()
     yield {"event": "phase", "name": "loading the run"}
     recipe, data = read_data(folder, registry)
     model = load(folder, device=device, registry=registry)
     yield {"event": "phase", "name": "measuring the routing"}
-    usage = measure_usage(Probe(model, data, "validation", recipe.seed), examples)
+    with explained(*_forward(model, min(examples, BATCH_SIZE))):
+        usage = measure_usage(Probe(model, data, "validation", recipe.seed), examples)
     yield {"event": "phase", "name": "decomposing the experts"}
     spectra = {a.site.name: spectrum(experts_of(a.experts)) for a in model.adapters}
     mixes = _mixes(model, usage)
     yield {"event": "phase", "name": "comparing the gradients of tasks"}
+    with explained(*_backward(model, drawn)):
+        conflicts = measure_conflicts(Probe(model, data, "train", recipe.seed), draws, drawn)
     yield Diagnosis(
         name=recipe.name,
         tasks=[task.name for task in model.tasks],
@@ -78,11 +82,32 @@ def diagnose(
         spectra=spectra,
         between_experts=alignments([*spectra.values()]),
         between_tasks=alignments(mixes),
-        conflicts=measure_conflicts(Probe(model, data, "train", recipe.seed), draws, drawn),
+        conflicts=conflicts,
         examples=examples,
         draws=draws,
         drawn=drawn,
     )
+
+
+def _forward(model: MultiTaskModel, examples: int) -> tuple[str, str]:
+    """Return what runs out of memory where routing is measured, and what to try."""
+    where = f"measuring the routing: out of memory with {examples} examples in a forward"
+    return where, _fewer(model, "examples", examples)
+
+
+def _backward(model: MultiTaskModel, drawn: int) -> tuple[str, str]:
+    """Return what runs out of memory where gradients are compared, and what to try."""
+    where = (
+        f"comparing the gradients of tasks: out of memory with {drawn} examples of each of "
+        f"{len(model.tasks)} tasks in a backward pass"
+    )
+    return where, _fewer(model, "drawn", drawn)
+
+
+def _fewer(model: MultiTaskModel, option: str, count: int) -> str:
+    fewer = [f"--{option} {count // 2}"] * (count > 1)
+    elsewhere = "a machine with more" if model.device.type == "cpu" else "--device cpu"
+    return ", or ".join([*fewer, elsewhere])
 
 
 def _mixes(model: MultiTaskModel, usage: Sequence[Usage]) -> list[Spectrum]:

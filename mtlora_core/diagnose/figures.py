@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from ..report import words
@@ -11,12 +12,14 @@ from ..report.forest import WIDTH
 from ..report.heat import Field, heat
 from ..report.plot import Dot, Plot, Series
 from ..report.scene import Panel
-from ..report.table import Cells
+from ..report.table import Cells, Table
 from . import tables
 from .diagnosis import Diagnosis
 
 SERIES = {"unit": 0, "load": 1, "experts": 0, "tasks": 1}
 """What the series of the figures of lines are of; their key says it too."""
+PANELS = 32
+"""The most of one figure: a page of thousands of sites would be too large to open."""
 
 
 def routing(found: Diagnosis) -> Iterator[Figure]:
@@ -35,14 +38,14 @@ def routing(found: Diagnosis) -> Iterator[Figure]:
         [plot.panel(_by(table.lines, "of", "number", "entropy"))],
     )
     table = tables.usage(found)
-    yield Figure(
+    yield _panels(
         "Expert usage by task",
         "A panel is a site, a row a task by its number, a column an expert, and a cell is the "
         "larger and stronger the more the task's tokens weigh the expert; rows that look alike "
         "route alike.",
         table,
-        [_usage(found, str(site), [*lines]) for site, lines in groupby(table.lines, _site)],
-        columns=3,
+        "site",
+        lambda site, lines: _usage(found, site, lines),
     )
 
 
@@ -50,17 +53,14 @@ def spectra(found: Diagnosis) -> Iterator[Figure]:
     """Yield the figure of singular values."""
     table = tables.spectra(found)
     plot = Plot("index", "", joined=True, counts=True, width=WIDTH / 2, height=150.0)
-    yield Figure(
+    yield _panels(
         "Singular values of the experts",
         "A panel is a site and a line an expert's B, its singular values from the largest: a line "
         "that falls at once uses few of its ranks, and lines that lie on each other are experts "
         "of one strength.",
         table,
-        [
-            plot.panel(_by([*lines], "expert", "index", "value"), str(site))
-            for site, lines in groupby(table.lines, _site)
-        ],
-        columns=3,
+        "site",
+        lambda site, lines: plot.panel(_by(lines, "expert", "index", "value"), site),
     )
 
 
@@ -89,23 +89,43 @@ def conflicts(found: Diagnosis) -> Iterator[Figure]:
     """Yield the heat map of conflicts; none where tasks share no parameter."""
     table = tables.conflicts(found)
     if table.lines:
-        yield Figure(
+        yield _panels(
             "Gradient conflicts between tasks",
             "A panel is a layer and a cell two tasks by their numbers: round and orange where "
             "their gradients point against each other in more than half of the draws, square and "
             "blue where in fewer, and the larger and stronger the further from half.",
             table,
-            [_pairs(found, layer, [*lines]) for layer, lines in groupby(table.lines, _layer)],
-            columns=3,
+            "layer",
+            lambda layer, lines: _pairs(found, layer, lines),
         )
 
 
-def _site(line: Cells) -> object:
-    return line["site"]
+def _panels(
+    title: str,
+    reading: str,
+    table: Table,
+    key: str,
+    panel: Callable[[str, Sequence[Cells]], Panel],
+) -> Figure:
+    """Return a figure with a panel for each value under ``key``, evenly chosen where too many."""
+    groups = [(str(name), [*own]) for name, own in groupby(table.lines, lambda line: line[key])]
+    chosen = [groups[i] for i in evenly(len(groups), PANELS)]
+    panels = [panel(*each) for each in chosen]
+    if len(chosen) == len(groups):
+        return Figure(title, reading, table, panels, columns=3)
+    drawn = replace(table, lines=[line for _, own in chosen for line in own])
+    reading += (
+        f" Of {len(groups)} {key}s {len(chosen)} are drawn, evenly chosen from first to last; "
+        f"figures/{table.name}.csv has all."
+    )
+    return Figure(title, reading, table, panels, columns=3, drawn=drawn)
 
 
-def _layer(line: Cells) -> object:
-    return line["layer"]
+def evenly(count: int, most: int) -> list[int]:
+    """Return at most ``most`` of ``count`` places, evenly from the first to the last."""
+    if count <= most:
+        return [*range(count)]
+    return [round(i * (count - 1) / (most - 1)) for i in range(most)]
 
 
 def _usage(found: Diagnosis, site: str, lines: Sequence[Cells]) -> Panel:
@@ -124,7 +144,7 @@ def _usage(found: Diagnosis, site: str, lines: Sequence[Cells]) -> Panel:
     return heat(cells, site, _numbers(len(found.tasks)), _numbers(experts))
 
 
-def _pairs(found: Diagnosis, layer: object, lines: Sequence[Cells]) -> Panel:
+def _pairs(found: Diagnosis, layer: str, lines: Sequence[Cells]) -> Panel:
     cells = [
         Field(
             found.tasks.index(str(line["other"])),

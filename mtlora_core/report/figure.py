@@ -17,12 +17,14 @@ class Figure:
     reading: str
     """How to read it, in one sentence."""
     table: Table
-    """Each of its lines is one mark."""
+    """Each of its lines is one mark, or of those that are drawn."""
     panels: Sequence[Panel]
     columns: int = 1
     """Panels that stand side by side in a file; a page has as many as it is wide for."""
     keyed: bool = False
     """Whether marks need the key that tells rows apart."""
+    drawn: Table | None = None
+    """The lines that are drawn and are on a page, where these are not all; files have all."""
 
     @property
     def name(self) -> str:

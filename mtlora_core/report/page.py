@@ -86,7 +86,7 @@ def _section(section: Section) -> dict[str, Any]:
     return {
         **vars(section),
         "table": section.table and _table(section.table, section.title),
-        "key": [_entry(*entry) for entry in section.key.items()],
+        "key": [_entry(section.name, *entry) for entry in section.key.items()],
         "figures": [_figure(figure) for figure in section.figures],
     }
 
@@ -103,7 +103,7 @@ def _figure(figure: Figure) -> dict[str, Any]:
         "reading": figure.reading,
         "layout": _layout(figure),
         "pictures": [*_pictures(figure)],
-        "table": _table(figure.table, f"{figure.title}: the numbers")
+        "table": _table(figure.drawn or figure.table, f"{figure.title}: the numbers")
         | {"name": f"of-{figure.name}"},
     }
 
@@ -121,11 +121,12 @@ def _pictures(figure: Figure) -> Iterator[Markup]:
         yield Markup(svg.picture(panel, name=f"{figure.name}-{i}", told=told))
 
 
-def _entry(series: int, text: str) -> dict[str, Any]:
+def _entry(section: str, series: int, text: str) -> dict[str, Any]:
     shapes: list[Shape] = [
         Line([(1, 8), (33, 8)], "curve", series),
         Mark((17, 8), series, text, 4.5),
     ]
     panel = Panel(34, 16, shapes)
-    picture = Markup(svg.picture(panel, name=f"key-{series}", told=f"the mark of row {series + 1}"))
+    name = f"{section}-key-{series}"
+    picture = Markup(svg.picture(panel, name=name, told=f"the mark of row {series + 1}"))
     return {"picture": picture, "number": series + 1, "text": text}

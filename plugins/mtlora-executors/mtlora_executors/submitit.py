@@ -7,9 +7,9 @@ processes that wrote the other; what a run leaves is as free of pickles as ever.
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,7 @@ def build_submitit(options: SubmititOptions, *, jobs: int, folder: Path) -> Exec
         advice = "run this on the cluster, or write cluster: local"
         raise MtloraError(f"executor 'submitit': {error}; {advice}") from error
     queue.update_parameters(**parameters(options))
-    return Queue(queue)
+    return Queue(queue, options.cpus)
 
 
 def parameters(options: SubmititOptions) -> dict[str, Any]:
@@ -66,15 +66,16 @@ class Queue:
 
     on_this_machine = False
 
-    def __init__(self, queue: submitit.AutoExecutor) -> None:
+    def __init__(self, queue: submitit.AutoExecutor, threads: int) -> None:
         self._queue = queue
+        self._threads = threads
 
     def start(self, job: Job) -> Running:
         """Queue a job under its name."""
         self._queue.update_parameters(name=job.name)
         try:
             with hearing_interrupts():
-                queued = self._queue.submit(run_command, job.command, str(job.log))
+                queued = self._queue.submit(run_job, job, self._threads)
             return _Queued(queued, job.log)
         except Exception as error:  # a cluster may refuse in any way; the cell is told why
             raise MtloraError(f"executor 'submitit' could not queue {job.name}: {error}") from error
@@ -107,18 +108,38 @@ class _Queued:
             return 1
 
 
-def run_command(command: Sequence[str], log: str) -> int:
-    """Run a command to its end, in the process that the cluster has started; return its status."""
-    with open(log, "ab") as output:
+def run_job(job: Job, threads: int) -> int:
+    """Run a job to its end, in the process that the cluster has started; return its status.
+
+    Slurm begins a job again that it took the node from, and submitit one that was preempted: then
+    what was begun is gone on with. However this process is told to end, the job's ends with it.
+
+    Args:
+        job: What is run.
+        threads: Of computation.
+    """
+    with job.log.open("ab") as output:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            job.due(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
         )
     try:
         return process.wait()
     except KeyboardInterrupt:
+        return _ended(process)
+    finally:
+        _ended(process)
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int:
+    """Let a process end that has not; return its status."""
+    if process.poll() is None:
         process.send_signal(signal.SIGINT)
-        try:
-            return process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return process.wait()
+    try:
+        return process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from importlib import import_module
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -15,7 +18,7 @@ from mtlora_core.execution import Job, Processes
 from mtlora_core.testing import check_executor, check_plugin, described
 from mtlora_executors.local import build_local
 from mtlora_executors.options import LocalOptions, SubmititOptions
-from mtlora_executors.submitit import build_submitit
+from mtlora_executors.submitit import build_submitit, run_job
 
 
 def test_the_package_keeps_the_contract_of_a_plugin() -> None:
@@ -108,6 +111,55 @@ def test_each_option_asks_slurm_for_something(
 
 def test_a_job_bears_the_name_of_its_cell(slurm: Path) -> None:
     assert "#SBATCH --job-name=my-cell" in script(slurm)
+
+
+def test_a_job_has_as_many_threads_as_cores(tmp_path: Path) -> None:
+    code = "import os; print(os.environ['OMP_NUM_THREADS'])"
+    pytest.importorskip("submitit")
+    executor = build_submitit(
+        SubmititOptions(cluster="local", cpus=3), jobs=1, folder=tmp_path / "jobs"
+    )
+
+    running = executor.start(Job("says", [sys.executable, "-c", code], tmp_path / "log"))
+
+    until = monotonic() + 120
+    while running.status() is None and monotonic() < until:
+        sleep(0.1)
+    assert (running.status(), (tmp_path / "log").read_text()) == (0, "3\n")
+
+
+def test_a_job_that_a_cluster_begins_again_goes_on(tmp_path: Path) -> None:
+    """As ``compose RECIPE --out RUN``, which refuses a folder that is there."""
+    begins = [sys.executable, "-c", "import os, sys; os.mkdir(sys.argv[1])", str(tmp_path / "run")]
+    resumes = [sys.executable, "-c", "print('goes on')"]
+    job = Job("cell", begins, tmp_path / "log", resumes, tmp_path / "run")
+
+    assert [run_job(job, 1), run_job(job, 1)] == [0, 0]
+    assert job.log.read_text() == "goes on\n"
+
+
+@pytest.mark.parametrize("obedient", [True, False])
+def test_no_process_outlives_its_job(tmp_path: Path, obedient: bool) -> None:
+    """However the job's own process is told to end; submitit raises or exits in a handler."""
+    deaf = "" if obedient else "signal.signal(signal.SIGINT, signal.SIG_IGN);"
+    code = (
+        f"import os, signal, time;{deaf}print(os.getpid(), flush=True);"
+        "os.kill(os.getppid(), signal.SIGUSR2); time.sleep(600)"
+    )
+
+    def told_to_end(*_: object) -> None:
+        raise SystemExit(1)
+
+    before = signal.signal(signal.SIGUSR2, told_to_end)
+    try:
+        with pytest.raises(SystemExit):
+            run_job(Job("cell", [sys.executable, "-c", code], tmp_path / "log"), 1)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+    process = int((tmp_path / "log").read_text().splitlines()[0])
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
 
 
 def test_without_a_cluster_the_error_says_what_to_write(
