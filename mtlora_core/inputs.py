@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn, get_args
 
 from .errors import DataError
+from .pictures import in_rgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -42,7 +43,7 @@ class ImageFile:
         from PIL import Image
 
         with Image.open(self.path) as picture:
-            return picture.convert("RGB")
+            return in_rgb(picture)
 
     def identity(self) -> str:
         """Return what stands for the picture's content."""
@@ -64,7 +65,7 @@ class ImageBytes:
         from PIL import Image
 
         with Image.open(BytesIO(self.data)) as picture:
-            return picture.convert("RGB")
+            return in_rgb(picture)
 
     def identity(self) -> str:
         """Return what stands for the picture's content."""

@@ -257,7 +257,6 @@ def test_files_are_decoded_when_a_batch_is_collated(tmp_path: Path) -> None:
     assert backbone.collate(rows).tensors["pixel_values"].shape == (1, 3, 32, 32)
 
 
-
 def damaged_png() -> bytes:
     """Return a picture that begins well: only its second block of pixels has a wrong name."""
     noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
