@@ -214,6 +214,33 @@ def test_tasks_that_share_one_update_share_one_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("names", "folders"),
+    [
+        (["../../outside", "..", "/"], ["..%2F..%2Foutside", "%2E%2E", "%2F"]),
+        (["a/b", "a", "a%2Fb"], ["a%2Fb", "a", "a%252Fb"]),
+        (["sst-2 (en).v1", "año", "x_y, z"], ["sst-2 (en).v1", "año", "x_y, z"]),
+    ],
+)
+def test_every_task_has_a_folder_of_its_own_below_out(
+    names: list[str], folders: list[str], tmp_path: Path
+) -> None:
+    rows = [{"text": "a b", "label": "yes"}, {"text": "c d", "label": "no"}] * 10
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    entries = [{"name": name, "train": "rows.jsonl"} for name in names]
+    tasks = {"use": "files", "root": str(tmp_path), "entries": entries}
+    run = trained(tmp_path, **MERGEABLE["per-task"], tasks=tasks)
+    (tmp_path / "sub").mkdir()
+
+    events = exported(run, tmp_path / "sub" / "out")
+
+    out = tmp_path / "sub" / "out"
+    assert [event["folder"] for event in events] == [str(out / folder) for folder in folders]
+    assert [event["tasks"] for event in events] == [[name] for name in names]
+    written = {path.parent for path in tmp_path.rglob("adapter_config.json")}
+    assert written == {out / folder for folder in folders}
+
+
+@pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({"router": "token", "experts": MOE}, "'token' weighs experts per token, from the input"),
