@@ -345,6 +345,54 @@ def test_a_named_entry_takes_the_rows_that_bear_its_name(tmp_path: Path) -> None
     assert sorted(example.label for example in every_example(sts)) == list(range(20))
 
 
+def shared_file(path: Path, count: int) -> list[str]:
+    """Write a file of rows of as many tasks, in turn; return their names."""
+    names = [f"task{n:02}" for n in range(count)]
+    rows = [
+        {**row, "other": str(n % 3), "task": name} for n, row in enumerate(ROWS) for name in names
+    ]
+    write_jsonl(path, rows)
+    return names
+
+
+def test_names_and_a_column_give_the_same_tasks_of_one_file(tmp_path: Path) -> None:
+    names = shared_file(tmp_path / "all.jsonl", 5)
+    keys: dict[str, Any] = {"train": "all.jsonl", "task_column": "task"}
+    say: dict[str, Any] = {
+        "objective": "causal",
+        "template": {"prompt": "{text}", "answer": "{other}"},
+    }
+
+    for objective in ({}, say):
+        named = build(tmp_path, *names, **keys, **objective)
+        assert named == build(tmp_path, {}, **keys, **objective)
+        assert [data.task.name for data in named] == names
+        for data in named:
+            assert sorted(texts(every_example(data))) == sorted(row["text"] for row in ROWS)
+
+
+@pytest.mark.parametrize("objective", ["classification", "causal"])
+def test_a_column_is_read_once_however_many_tasks_share_it(
+    tmp_path: Path, objective: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    get = datasets.Dataset.__getitem__
+
+    def counting(self: Any, key: Any) -> Any:
+        asked.extend([key] if isinstance(key, str) else [])
+        return get(self, key)
+
+    monkeypatch.setattr(datasets.Dataset, "__getitem__", counting)
+    reads = []
+    for count in (1, 20):
+        names = shared_file(tmp_path / "all.jsonl", count)
+        build(tmp_path, *names, train="all.jsonl", task_column="task", objective=objective)
+        reads.append(sorted(asked))
+        asked.clear()
+
+    assert reads[0] == reads[1] == ["label", "task", "text"]
+
+
 def test_root_decides_which_files_are_read(tmp_path: Path) -> None:
     for name, rows in (("one", ROWS[:20]), ("two", ROWS[20:])):
         (tmp_path / name).mkdir()
