@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn, get_args
 
 from .errors import DataError
+from .pictures import in_rgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -37,12 +38,12 @@ class ImageFile:
         """Return the picture in RGB.
 
         Raises:
-            OSError: the file cannot be read, or is no picture.
+            Exception: the file cannot be read, or is no picture; see :func:`decoded`.
         """
         from PIL import Image
 
         with Image.open(self.path) as picture:
-            return picture.convert("RGB")
+            return in_rgb(picture)
 
     def identity(self) -> str:
         """Return what stands for the picture's content."""
@@ -59,12 +60,12 @@ class ImageBytes:
         """Return the picture in RGB.
 
         Raises:
-            OSError: the bytes are no picture.
+            Exception: the bytes are no picture; see :func:`decoded`.
         """
         from PIL import Image
 
         with Image.open(BytesIO(self.data)) as picture:
-            return picture.convert("RGB")
+            return in_rgb(picture)
 
     def identity(self) -> str:
         """Return what stands for the picture's content."""
@@ -104,6 +105,19 @@ def identity(given: Input) -> str:
     if isinstance(given, Image):
         return given.identity()
     return json.dumps(["chat", *given.messages] if isinstance(given, Chat) else given)
+
+
+def decoded(image: Image) -> Picture:
+    """Return a picture in RGB, as a model's preprocessing takes it.
+
+    Raises:
+        DataError: it cannot be decoded, with its file and why.
+    """
+    try:
+        return image.open()
+    except Exception as error:  # damaged pictures fail in every way there is
+        name = image.path if isinstance(image, ImageFile) else "a picture in memory"
+        raise DataError(f"{name}: is no picture that can be read: {error}") from error
 
 
 def texts_of(inputs: Sequence[Input]) -> list[Text]:

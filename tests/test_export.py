@@ -19,6 +19,7 @@ import mtlora_transformers
 from mtlora_core import load, load_recipe, resolve, run
 from mtlora_core.errors import CompositionError, MtloraError, RunFolderError
 from mtlora_core.export import export
+from mtlora_core.export.matrices import matrices
 from mtlora_core.interfaces import Factors
 from mtlora_core.model import MultiTaskModel
 from mtlora_transformers.library import transformers
@@ -214,6 +215,33 @@ def test_tasks_that_share_one_update_share_one_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("names", "folders"),
+    [
+        (["../../outside", "..", "/"], ["..%2F..%2Foutside", "%2E%2E", "%2F"]),
+        (["a/b", "a", "a%2Fb"], ["a%2Fb", "a", "a%252Fb"]),
+        (["sst-2 (en).v1", "año", "x_y, z"], ["sst-2 (en).v1", "año", "x_y, z"]),
+    ],
+)
+def test_every_task_has_a_folder_of_its_own_below_out(
+    names: list[str], folders: list[str], tmp_path: Path
+) -> None:
+    rows = [{"text": "a b", "label": "yes"}, {"text": "c d", "label": "no"}] * 10
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    entries = [{"name": name, "train": "rows.jsonl"} for name in names]
+    tasks = {"use": "files", "root": str(tmp_path), "entries": entries}
+    run = trained(tmp_path, **MERGEABLE["per-task"], tasks=tasks)
+    (tmp_path / "sub").mkdir()
+
+    events = exported(run, tmp_path / "sub" / "out")
+
+    out = tmp_path / "sub" / "out"
+    assert [event["folder"] for event in events] == [str(out / folder) for folder in folders]
+    assert [event["tasks"] for event in events] == [[name] for name in names]
+    written = {path.parent for path in tmp_path.rglob("adapter_config.json")}
+    assert written == {out / folder for folder in folders}
+
+
+@pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({"router": "token", "experts": MOE}, "'token' weighs experts per token, from the input"),
@@ -268,6 +296,30 @@ def test_a_failure_leaves_nothing_half_written(
     with pytest.raises(MtloraError, match="No space left"):
         exported(run, tmp_path / "out")
     assert {path.name for path in tmp_path.iterdir()} == {"model", "run"}
+
+
+class Packed(torch.nn.Module):
+    """A projection whose weight is kept as bitsandbytes keeps 4 bits: two numbers a byte."""
+
+    def __init__(self, given: int, outputs: int) -> None:
+        super().__init__()
+        self.in_features, self.out_features = given, outputs
+        packed = torch.zeros(given * outputs // 2, 1, dtype=torch.uint8)
+        self.weight = torch.nn.Parameter(packed, requires_grad=False)
+
+
+def test_an_update_of_a_packed_weight_is_as_wide_as_the_output(tmp_path: Path) -> None:
+    model = load(trained(tmp_path, "gpt2", **LORA), device="cpu", registry=REGISTRY)
+    plain = [each.factors for each in matrices(model, 0)]
+    blocks: Any = model.backbone.module.get_submodule("h")
+    for block in blocks:
+        block.attn.c_attn = Packed(32, 96)
+
+    packed = [each.factors for each in matrices(model, 0)]
+
+    assert [factors.up.shape for factors in packed] == [(96, 8)] * len(blocks)
+    for one, other in zip(packed, plain, strict=True):
+        assert torch.equal(one.up @ one.down, other.up @ other.down)
 
 
 def test_a_quantized_weight_is_not_merged_into(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def _module_factors(
     parts = [(a, _factors(model, a, whole, task)) for a in adapters]
     if len(parts) == 1 and adapters[0].site.slice is None:
         return ModuleFactors(name, module, parts[0][1])
-    return ModuleFactors(name, module, _fused(whole, parts))
+    return ModuleFactors(name, module, _fused(whole, _outputs(module, whole), parts))
 
 
 def _factors(model: MultiTaskModel, adapter: Adapter, whole: Tensor, task: int) -> Factors:
@@ -100,10 +100,16 @@ def _weights(model: MultiTaskModel, adapter: Adapter, task: int) -> Tensor | Non
     return weights[task] if routing.per == "task" else weights
 
 
-def _fused(whole: Tensor, parts: Sequence[tuple[Adapter, Factors]]) -> Factors:
+def _outputs(module: nn.Module, whole: Tensor) -> int:
+    """Return how wide a projection's output is, of which a packed weight's shape says nothing."""
+    said = (getattr(module, name, None) for name in ("out_features", "nf"))  # nf: Conv1D
+    return next((width for width in said if width is not None), len(whole))
+
+
+def _fused(whole: Tensor, outputs: int, parts: Sequence[tuple[Adapter, Factors]]) -> Factors:
     """Return one update of a module's whole output, of the ranks of its slices together."""
     rank = sum(factors.down.shape[0] for _, factors in parts)
-    up = whole.new_zeros(whole.shape[0], rank)
+    up = whole.new_zeros(outputs, rank)
     scaled = any(factors.magnitude is not None for _, factors in parts)
     magnitude = torch.linalg.vector_norm(whole, dim=1) if scaled else None
     start = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ from .peft import write_peft
 Format = Literal["peft", "merged"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
+UNFIT = re.compile(r'[\x00-\x1f"%*/:<>?\\|]')
+"""What no folder's name may hold on one system or another, and the sign that stands for it."""
 Event = dict[str, Any]
 
 
@@ -41,7 +44,8 @@ def export(
     """Write a finished run's adapters for use elsewhere, on the CPU; yield what happens.
 
     ``peft`` writes ordinary LoRA (or DoRA) adapters in the format of Hugging Face PEFT, a folder
-    for each task where each has an update of its own, else one. ``merged`` writes the backbone
+    for each task where each has an update of its own, else one; what a folder's name cannot hold of
+    a task's is written as in a URL, ``%2F`` for ``/``. ``merged`` writes the backbone
     with one task's update in its weights. Heads go beside either, as ``heads.safetensors``.
 
     Args:
@@ -97,7 +101,14 @@ def _groups(
             "each task has an update of its own, and a backbone can take up one: say which by "
             f"--task ({', '.join(names)})"
         )
-    return [(name, [index]) for index, name in enumerate(names)]
+    return [(_folder_name(name), [index]) for index, name in enumerate(names)]
+
+
+def _folder_name(task: str) -> str:
+    """Return a task's name as a folder may bear it: ordinary names as they are, no two alike."""
+    if set(task) == {"."}:
+        return task.replace(".", "%2E")
+    return UNFIT.sub(lambda found: f"%{ord(found[0]):02X}", task)
 
 
 def _write(

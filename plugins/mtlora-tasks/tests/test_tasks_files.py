@@ -11,6 +11,7 @@ from typing import Any
 import datasets
 import pytest
 
+from mtlora_core.errors import DataError
 from mtlora_core.tasks import Example, TaskData
 from mtlora_tasks.files.build import build_files
 from mtlora_tasks.files.draw import by_seed, draw
@@ -100,6 +101,51 @@ def test_csv_values_are_texts_as_they_stand(tmp_path: Path) -> None:
 
     assert {example.input for example in every_example(data)} == {"NA", "007", "null"}
     assert data.task.labels == ("1", "NA")
+
+
+DATES = ["2020-01-02", "2021-02-03 10:00:00", "2022-03-04T10:00:00Z", "2023-04-05T10:00"]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json"])
+def test_dates_in_json_are_texts_as_they_stand(tmp_path: Path, suffix: str) -> None:
+    rows = [{"label": label, "id": n, "text": DATES[n % 4]} for n in range(20) for label in DATES]
+    path = tmp_path / f"data.{suffix}"
+    path.write_text("\n".join(map(json.dumps, rows)) if suffix == "jsonl" else json.dumps(rows))
+
+    [data] = build(tmp_path, {"name": "one", "train": path.name})
+
+    assert {example.input for example in every_example(data)} == set(DATES)
+    assert data.task.labels == tuple(DATES)
+
+
+def test_dates_inside_lists_and_messages_are_texts_too(tmp_path: Path) -> None:
+    said = [
+        [{"role": "user", "content": day}, {"role": "assistant", "content": day}] for day in DATES
+    ]
+    rows = [{"messages": each, "options": DATES} for each in said] * 5
+    write_jsonl(tmp_path / "chats.jsonl", rows)
+
+    [data] = build(
+        tmp_path,
+        {
+            "name": "when",
+            "train": "chats.jsonl",
+            "objective": "causal",
+            "chat": True,
+            "options": "options",
+        },
+    )
+
+    assert {str(example.label) for example in every_example(data)} == set(DATES)
+    assert {example.options for example in every_example(data)} == {tuple(DATES)}
+
+
+def test_a_row_without_a_date_lacks_it(tmp_path: Path) -> None:
+    rows = [{"text": "a b", "label": day} for day in DATES] * 5
+    write_jsonl(tmp_path / "data.jsonl", [*rows, {"text": "c"}])
+
+    with pytest.raises(DataError, match=r"data\.jsonl:21: the label is empty"):
+        build(tmp_path, {"name": "one", "train": "data.jsonl"})
 
 
 def test_splits_are_read_from_their_own_files_in_order(tmp_path: Path) -> None:
@@ -297,6 +343,54 @@ def test_a_named_entry_takes_the_rows_that_bear_its_name(tmp_path: Path) -> None
 
     assert mood.task.labels == ("no", "yes")
     assert sorted(example.label for example in every_example(sts)) == list(range(20))
+
+
+def shared_file(path: Path, count: int) -> list[str]:
+    """Write a file of rows of as many tasks, in turn; return their names."""
+    names = [f"task{n:02}" for n in range(count)]
+    rows = [
+        {**row, "other": str(n % 3), "task": name} for n, row in enumerate(ROWS) for name in names
+    ]
+    write_jsonl(path, rows)
+    return names
+
+
+def test_names_and_a_column_give_the_same_tasks_of_one_file(tmp_path: Path) -> None:
+    names = shared_file(tmp_path / "all.jsonl", 5)
+    keys: dict[str, Any] = {"train": "all.jsonl", "task_column": "task"}
+    say: dict[str, Any] = {
+        "objective": "causal",
+        "template": {"prompt": "{text}", "answer": "{other}"},
+    }
+
+    for objective in ({}, say):
+        named = build(tmp_path, *names, **keys, **objective)
+        assert named == build(tmp_path, {}, **keys, **objective)
+        assert [data.task.name for data in named] == names
+        for data in named:
+            assert sorted(texts(every_example(data))) == sorted(row["text"] for row in ROWS)
+
+
+@pytest.mark.parametrize("objective", ["classification", "causal"])
+def test_a_column_is_read_once_however_many_tasks_share_it(
+    tmp_path: Path, objective: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    get = datasets.Dataset.__getitem__
+
+    def counting(self: Any, key: Any) -> Any:
+        asked.extend([key] if isinstance(key, str) else [])
+        return get(self, key)
+
+    monkeypatch.setattr(datasets.Dataset, "__getitem__", counting)
+    reads = []
+    for count in (1, 20):
+        names = shared_file(tmp_path / "all.jsonl", count)
+        build(tmp_path, *names, train="all.jsonl", task_column="task", objective=objective)
+        reads.append(sorted(asked))
+        asked.clear()
+
+    assert reads[0] == reads[1] == ["label", "task", "text"]
 
 
 def test_root_decides_which_files_are_read(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 
 import mtlora_tasks
 from mtlora_core.errors import DataError
-from mtlora_core.inputs import ImageBytes, ImageFile, Pixels
+from mtlora_core.inputs import ImageBytes, ImageFile, Pixels, decoded
 from mtlora_core.sites import BackboneShape
 from mtlora_core.tasks import TaskData
 from mtlora_core.testing import check_tasks, described
@@ -123,6 +123,21 @@ def test_damaged_pictures_are_found_when_the_tasks_are_read(tmp_path: Path) -> N
     assert problems_of(tmp_path, train="a") == [
         "a/dog/03.png: is no picture that can be read: its format is unknown (and 1 more such rows)"
     ]
+
+
+def test_pictures_that_no_backbone_can_scale_are_found_when_the_tasks_are_read(
+    tmp_path: Path,
+) -> None:
+    folders(tmp_path / "a")
+    for name, dtype in (("03", np.float32), ("07", np.int32), ("08", np.uint16)):
+        Pillow.fromarray(np.ones((5, 4), dtype)).save(tmp_path / "a" / "dog" / f"{name}.tif")
+    reasons: list[str] = []
+    for name in ("03", "07"):
+        with pytest.raises(DataError) as caught:
+            decoded(ImageFile(str(tmp_path / "a" / "dog" / f"{name}.tif")))
+        reasons += caught.value.problems
+
+    assert problems_of(tmp_path, train="a") == [r.replace(f"{tmp_path}/", "") for r in reasons]
 
 
 def test_a_class_that_is_learnt_nowhere_is_told_by_a_picture(tmp_path: Path) -> None:

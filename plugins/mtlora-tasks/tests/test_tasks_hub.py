@@ -169,6 +169,22 @@ def test_entries_that_share_a_dataset_load_it_once(monkeypatch: pytest.MonkeyPat
     assert len(hub.asked) == 1
 
 
+def test_entries_that_share_a_split_read_its_columns_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    get = datasets.Dataset.__getitem__
+
+    def counting(self: Any, key: Any) -> Any:
+        asked.extend([key] if isinstance(key, str) else [])
+        return get(self, key)
+
+    served(monkeypatch, org_data={"train": table(20)}, org_other={"train": table(20)})
+    monkeypatch.setattr(datasets.Dataset, "__getitem__", counting)
+
+    build_hub(options_of("a", "b", {"name": "c", "path": "org/other"}, path="org/data"), seed=0)
+
+    assert sorted(asked) == ["label", "label", "text", "text"]
+
+
 def test_classes_have_the_names_and_the_order_of_the_dataset(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

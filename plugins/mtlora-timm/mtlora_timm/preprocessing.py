@@ -6,8 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mtlora_core.errors import DataError
-from mtlora_core.inputs import Image, ImageFile
+from mtlora_core.inputs import Image, decoded
 
 from .library import timm
 
@@ -31,10 +30,5 @@ class Preprocessing:
         Raises:
             DataError: it cannot be decoded.
         """
-        try:
-            picture = image.open()
-        except OSError as error:
-            name = image.path if isinstance(image, ImageFile) else "a picture in memory"
-            raise DataError(f"{name}: is no picture that can be read: {error}") from error
-        tensor: Tensor = self.transform(picture)
+        tensor: Tensor = self.transform(decoded(image))
         return tensor

@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import warnings
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,23 @@ def test_files_are_opened_when_a_batch_wants_them(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match=r"gone\.png: is no picture that can be read"):
         backbone.collate(rows)
+
+
+def damaged_png() -> bytes:
+    """Return a picture that begins well: only its second block of pixels has a wrong name."""
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    stream = BytesIO()
+    Pillow.fromarray(noise).save(stream, "PNG")
+    start, first, *rest = stream.getvalue().split(b"IDAT")
+    return b"IDAT".join([start, first]) + b"\0\1\2\3" + b"IDAT".join(rest)
+
+
+def test_a_picture_that_is_damaged_in_its_middle_is_named(tmp_path: Path) -> None:
+    (tmp_path / "damaged.png").write_bytes(damaged_png())
+    backbone = make(tmp_path)
+
+    with pytest.raises(DataError, match=r"damaged\.png: is no picture that can be read: broken"):
+        backbone.collate(backbone.encode([ImageFile(str(tmp_path / "damaged.png"))]))
 
 
 def test_texts_are_refused(tmp_path: Path) -> None:

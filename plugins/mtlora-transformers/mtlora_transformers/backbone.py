@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -54,12 +55,16 @@ class TransformersBackbone(Backbone):
         options: Name the model and say how to read it.
         module: The model.
         reader: What turns inputs into its batches.
+        config: The model's configuration as its files say it; that of ``module`` is without
+            dropout, among others.
 
     Raises:
         CompositionError: the model is not as the family table says.
     """
 
-    def __init__(self, options: TransformersOptions, module: nn.Module, reader: Reader) -> None:
+    def __init__(
+        self, options: TransformersOptions, module: nn.Module, reader: Reader, config: Any
+    ) -> None:
         super().__init__()
         shape = options.shape()
         self.options = options
@@ -67,6 +72,7 @@ class TransformersBackbone(Backbone):
         self.source = options.model
         self.module = module
         self.reader = reader
+        self.config = config
         self.checkpointing = False
         self.pooling = options.pooling_for(shape)
         verify(self.module, shape)
@@ -94,8 +100,13 @@ class TransformersBackbone(Backbone):
         return POOLINGS[self.pooling](hidden[:, first:].float(), mask[:, first:])
 
     def save(self, module: nn.Module, folder: Path) -> None:
-        """Write ``module`` and its tokenizer as ``from_pretrained`` reads them."""
-        save_quietly(module, folder)
+        """Write ``module`` and its tokenizer as ``from_pretrained`` reads them.
+
+        Its configuration says what that of the model's own files says.
+        """
+        whole: Any = copy(module)
+        whole.config = deepcopy(self.config)  # saving notes dtype and class in it
+        save_quietly(whole, folder)
         self.reader.save(folder)
 
     def checkpoint(self, context_fn: Callable[[], Contexts]) -> None:

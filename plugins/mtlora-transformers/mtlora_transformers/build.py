@@ -8,7 +8,7 @@ from .backbone import TransformersBackbone
 from .encoding import Texts
 from .images import Pictures
 from .language import TransformersLanguageModel
-from .loading import load_model
+from .loading import load_config, load_model
 from .options import TransformersOptions
 
 
@@ -26,14 +26,15 @@ def build(
     Raises:
         CompositionError: the model cannot be loaded or is not as the family table says.
     """
-    model = load_model(options, meta=meta, language=language)
+    config = load_config(options)
+    model = load_model(options, config, meta=meta, language=language)
     grid = options.grid()
     reader = _texts(options, model, language) if grid is None else Pictures(options, grid)
     if not meta:
         reader.load()  # what cannot be read is known now
     if language and isinstance(reader, Texts):
-        return TransformersLanguageModel(options, model, reader, check=not meta)
-    return TransformersBackbone(options, model, reader)
+        return TransformersLanguageModel(options, model, reader, config, check=not meta)
+    return TransformersBackbone(options, model, reader, config)
 
 
 def _texts(options: TransformersOptions, model: Any, language: bool) -> Texts:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mtlora_core.errors import CompositionError, DataError
-from mtlora_core.inputs import Image, ImageFile, Input, images_of
+from mtlora_core.errors import CompositionError
+from mtlora_core.inputs import Input, decoded, images_of
 from mtlora_core.interfaces import Encoded, Inputs
 
 from .description import Grid
@@ -18,8 +18,6 @@ from .options import TransformersOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from PIL.Image import Image as Picture
 
 
 class Pictures:
@@ -70,7 +68,7 @@ class Pictures:
         Raises:
             DataError: a file cannot be read as a picture.
         """
-        pictures = [_opened(row.features["image"]) for row in rows]
+        pictures = [decoded(row.features["image"]) for row in rows]
         pixels = self.processor(images=pictures, return_tensors="pt")["pixel_values"]
         mask = torch.ones(len(rows), rows[0].length, dtype=torch.bool)
         return Inputs({"pixel_values": pixels}, mask)
@@ -80,14 +78,6 @@ class Pictures:
         if not self.grid.asked_to_interpolate:
             return inputs.tensors
         return {**inputs.tensors, "interpolate_pos_encoding": True}
-
-
-def _opened(image: Image) -> Picture:
-    try:
-        return image.open()
-    except OSError as error:
-        where = image.path if isinstance(image, ImageFile) else "a picture in memory"
-        raise DataError(f"{where}: is no picture that can be read: {error}") from error
 
 
 def _side(processor: Any) -> int:

@@ -19,7 +19,9 @@ from mtlora_core.interfaces import Encoded, Inputs, LanguageModel
 from .backbone import TransformersBackbone
 from .encoding import Texts
 from .generation import Writer
+from .library import transformers
 from .options import TransformersOptions
+from .quiet import quiet
 
 
 class TransformersLanguageModel(TransformersBackbone, LanguageModel):
@@ -34,6 +36,7 @@ class TransformersLanguageModel(TransformersBackbone, LanguageModel):
         options: Name the model and say how to read it.
         causal: The model, with its head.
         reader: What turns inputs into its batches.
+        config: The model's configuration as its files say it.
         check: Whether the head is held against the model's own logits, which takes weights.
 
     Raises:
@@ -46,13 +49,20 @@ class TransformersLanguageModel(TransformersBackbone, LanguageModel):
     """The output head, where it has a weight of its own."""
 
     def __init__(
-        self, options: TransformersOptions, causal: Any, reader: Texts, *, check: bool = True
+        self,
+        options: TransformersOptions,
+        causal: Any,
+        reader: Texts,
+        config: Any,
+        *,
+        check: bool = True,
     ) -> None:
         path, base = _base(causal)
-        super().__init__(options, base, reader)
+        super().__init__(options, base, reader, config)
         self.prefix = f"{path}."
         head, embedding = causal.get_output_embeddings(), causal.get_input_embeddings()
         self.head = None if head.weight is embedding.weight else head
+        self.generation = _generation(causal, config)
         self.writer = Writer(causal, reader, options.positions())
         if check:
             _check_end(options, reader)
@@ -116,13 +126,18 @@ class TransformersLanguageModel(TransformersBackbone, LanguageModel):
             return self.writer.write(inputs, max_new_tokens, stop)
 
     def save(self, module: nn.Module, folder: Path) -> None:
-        """Write ``module`` under its output head, and the tokenizer."""
+        """Write ``module`` under its output head, and the tokenizer.
+
+        What is said of generation is what the model's own files say, too.
+        """
         whole = copy(self.writer.causal)
         whole._modules = {**whole._modules, self.prefix.removesuffix("."): module}
         weight = next(module.parameters())
         whole.set_output_embeddings(deepcopy(whole.get_output_embeddings()).to(weight))
         whole.tie_weights()  # a head that is the embedding is written once
         super().save(whole, folder)
+        # Not by the library's own saving, which refuses what some published files say.
+        self.generation.to_json_file(folder / "generation_config.json")
 
     @contextmanager
     def _cached(self) -> Iterator[None]:
@@ -140,6 +155,16 @@ def _base(causal: Any) -> tuple[str, nn.Module]:
     # transformers 4 knows one or the other of each family, and 5 both.
     found = (causal.base_model, causal.get_decoder())
     return next((name, part) for name, part in causal.named_children() if part in found)
+
+
+def _generation(causal: Any, config: Any) -> Any:
+    """Return what a model's own files say of generation, such as sampling and its temperature."""
+    own = causal.generation_config
+    if not getattr(own, "_from_model_config", False):
+        return own
+    # No file of their own: it was made of the configuration, ours, without a cache.
+    with quiet():
+        return transformers.GenerationConfig.from_model_config(config)
 
 
 def _too_long(answer: str, length: int, limit: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,24 @@ from .options import TransformersOptions
 from .quiet import quiet, quiet_bars
 
 
-def load_model(options: TransformersOptions, *, meta: bool, language: bool = False) -> nn.Module:
+def load_config(options: TransformersOptions) -> Any:
+    """Return the model's configuration, as its files say it.
+
+    Raises:
+        CompositionError: its file is missing or damaged.
+    """
+    with _naming(options), quiet(), quiet_bars() if options.gguf_file else nullcontext():
+        return transformers.AutoConfig.from_pretrained(_place(options), **_source(options))
+
+
+def load_model(
+    options: TransformersOptions, config: Any, *, meta: bool, language: bool = False
+) -> nn.Module:
     """Return the frozen model, its dropout off, without a head or with that for language.
 
     Args:
         options: Name the model.
+        config: Its configuration, which stays as it is.
         meta: Build it from its configuration alone, on the meta device.
         language: Build it with the head of a causal language model.
 
@@ -30,9 +44,7 @@ def load_model(options: TransformersOptions, *, meta: bool, language: bool = Fal
         CompositionError: files are missing, damaged or of another model.
     """
     with _naming(options), quiet(), quiet_bars() if options.gguf_file else nullcontext():
-        config = _without_dropout(
-            transformers.AutoConfig.from_pretrained(_place(options), **_source(options))
-        )
+        config = _without_dropout(deepcopy(config))
         kind = transformers.AutoModelForCausalLM if language else transformers.AutoModel
         module = _unloaded(options, config, kind) if meta else _loaded(options, config, kind)
     for part in module.modules():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import pickle
 import threading
@@ -422,3 +423,37 @@ def test_nothing_is_said_while_loading_and_encoding(
     assert transformers.utils.logging.get_verbosity() == logging.INFO
     assert transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.set_verbosity_warning()
+
+
+# What is written
+
+
+def test_what_is_saved_says_of_itself_what_the_models_files_say(tmp_path: Path) -> None:
+    said: dict[str, Any] = {
+        "hidden_dropout_prob": 0.2,
+        "attention_probs_dropout_prob": 0.3,
+        "use_cache": True,
+    }
+    backbone = make(save_tiny(tmp_path / "one", "bert", chunk_size_feed_forward=2, **said))
+
+    for name in ("two", "three"):
+        backbone.save(copy.deepcopy(backbone.module), tmp_path / name)
+
+    before, *after = (
+        json.loads((tmp_path / name / "config.json").read_text())
+        for name in ("one", "two", "three")
+    )
+    assert before.items() >= said.items()
+    assert after == [before, before]
+    ours: Any = backbone.module.config
+    assert ours.hidden_dropout_prob == 0
+
+
+def test_only_what_was_written_is_new_in_the_saved_configuration(tmp_path: Path) -> None:
+    backbone = make(save_tiny(tmp_path / "one", "bert"))
+
+    backbone.save(copy.deepcopy(backbone.module).bfloat16(), tmp_path / "two")
+
+    old, new = (json.loads((tmp_path / n / "config.json").read_text()) for n in ("one", "two"))
+    assert {key for key in old | new if old.get(key) != new.get(key)} == {"dtype"}
+    assert backbone.config.dtype == torch.float32

@@ -6,6 +6,7 @@ import copy
 import pickle
 from collections.abc import Sequence
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -256,7 +257,18 @@ def test_files_are_decoded_when_a_batch_is_collated(tmp_path: Path) -> None:
     assert backbone.collate(rows).tensors["pixel_values"].shape == (1, 3, 32, 32)
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n and no more"])
+def damaged_png() -> bytes:
+    """Return a picture that begins well: only its second block of pixels has a wrong name."""
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    stream = BytesIO()
+    Pillow.fromarray(noise).save(stream, "PNG")
+    start, first, *rest = stream.getvalue().split(b"IDAT")
+    return b"IDAT".join([start, first]) + b"\0\1\2\3" + b"IDAT".join(rest)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n and no more", damaged_png()]
+)
 def test_a_file_that_is_no_picture_is_named(content: bytes, tmp_path: Path) -> None:
     backbone = make(save_tiny(tmp_path / "model", "vit"))
     path = tmp_path / "broken.png"

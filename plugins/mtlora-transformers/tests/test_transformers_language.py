@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 import warnings
 from collections.abc import Sequence
@@ -413,6 +414,42 @@ def test_what_is_saved_is_a_causal_model_with_its_head(
     assert written(again) == written(model) != text
     size = (tmp_path / "other" / "model.safetensors").stat().st_size
     assert size == pytest.approx((tmp_path / "one" / "model.safetensors").stat().st_size, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"do_sample": True, "temperature": 0.6, "top_p": 0.9},
+        {"do_sample": False, "temperature": 0.6},  # the library reads it, and refuses to write it
+        None,
+    ],
+)
+def test_what_is_saved_generates_as_the_models_files_say(
+    said: dict[str, Any] | None, tmp_path: Path
+) -> None:
+    file = save_tiny(tmp_path / "one", "llama") / "generation_config.json"
+    file.unlink()
+    if said is not None:
+        file.write_text(json.dumps(said))
+    model = make(file.parent)
+
+    written(model)
+    model.save(copy.deepcopy(model.module), tmp_path / "two")
+
+    found = json.loads((tmp_path / "two" / file.name).read_text())
+    assert {key: found.get(key, False) for key in said or {}} == (said or {})
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "two")
+    assert again.generation_config.use_cache in (None, True)
+
+
+def test_a_saved_causal_model_says_of_itself_what_the_models_files_say(tmp_path: Path) -> None:
+    model = make(save_tiny(tmp_path / "one", "llama", attention_dropout=0.1))
+
+    model.save(copy.deepcopy(model.module), tmp_path / "two")
+
+    old, new = (json.loads((tmp_path / n / "config.json").read_text()) for n in ("one", "two"))
+    assert new == old
+    assert new["attention_dropout"] == 0.1
 
 
 def test_adapters_elsewhere_find_its_modules_by_its_prefix(tmp_path: Path) -> None:

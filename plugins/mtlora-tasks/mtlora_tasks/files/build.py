@@ -9,6 +9,7 @@ from mtlora_core.errors import DataError
 from mtlora_core.tasks import Split, TaskData
 
 from .arrays import read_arrays
+from .columns import Columns
 from .faults import Faults, each
 from .images import folder_rows
 from .labels import labelled
@@ -36,7 +37,7 @@ class _Files:
 
     def __init__(self, options: FilesOptions) -> None:
         self.options = options
-        self.table = cache(read)
+        self.table = cache(lambda path, field: Columns(path, read(path, field)))
         self.arrays = cache(read_arrays)
 
     def rows(self, entry: Entry, split: Split, faults: Faults) -> list[Row]:
@@ -63,4 +64,4 @@ class _Files:
             return labelled(folder_rows(path, faults), entry, faults)
         if form(path) == ".npz":
             return labelled(self.arrays(path).rows(split), entry, faults)
-        return table_rows(path, self.table(path, entry.field), entry, faults)
+        return table_rows(self.table(path, entry.field), entry, faults)

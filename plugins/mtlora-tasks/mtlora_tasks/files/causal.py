@@ -7,14 +7,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import datasets
-
 from mtlora_core.inputs import Chat, Input
 
+from .columns import Columns
 from .entry import TaskEntry, label_name
 from .faults import Faults
 from .row import Row
-from .rows import NO_TASK, check_columns, tasks_of
+from .rows import NO_TASK, check_columns
 from .template import Template, fill
 
 MOST_OPTIONS = 64
@@ -30,21 +29,20 @@ class _Unfit(Exception):
         self.what, self.found = what, found
 
 
-def causal_rows(path: Path, table: datasets.Dataset, entry: TaskEntry, faults: Faults) -> list[Row]:
+def causal_rows(table: Columns, entry: TaskEntry, faults: Faults) -> list[Row]:
     """Return the entry's rows of a file, with answers for labels; those that lack one are noted.
 
     Raises:
         DataError: the file has not the columns.
     """
-    columns = [*_columns(entry)]
-    check_columns(path, (*columns, *entry.task_columns), table.column_names)
-    values = zip(*(table[column][:] for column in columns), strict=True)
+    names, path = [*_columns(entry)], table.path
+    check_columns(path, (*names, *entry.task_columns), table.names)
+    columns, tasks = {name: table.values(name) for name in names}, table.tasks(entry)
     rows = []
-    for index, (task, own) in enumerate(zip(tasks_of(table, entry), values, strict=True)):
+    for index in table.rows(entry):
+        own = {name: values[index] for name, values in columns.items()}
         try:
-            if entry.takes(task):
-                row = dict(zip(columns, own, strict=True))
-                rows.append(_row(path, index, task, row, entry))
+            rows.append(_row(path, index, tasks[index], own, entry))
         except _Unfit as unfit:
             faults.add(path, index, unfit.what, unfit.found)
     return rows

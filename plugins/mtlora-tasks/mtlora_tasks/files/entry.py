@@ -219,10 +219,6 @@ class TaskEntry(TaskKeys):
         """The task column, where there is one."""
         return () if self.task_column is None else (self.task_column,)
 
-    def takes(self, task: str | None) -> bool:
-        """Whether a row with this value in the task column is the entry's."""
-        return self.name is None or task in (None, self.name)
-
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns of what is read: of a text, of each text of a pair, or of a picture."""

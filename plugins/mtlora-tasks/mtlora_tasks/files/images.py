@@ -12,6 +12,7 @@ from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
 from mtlora_core.inputs import ImageBytes, ImageFile
+from mtlora_core.pictures import without_white
 
 from .faults import Faults
 from .paths import class_folders, pictures_in
@@ -70,12 +71,13 @@ def undecodable(image: ImageFile | ImageBytes) -> str | None:
     """Return why a picture cannot be decoded, as far as its beginning tells; None if it can."""
     source = image.path if isinstance(image, ImageFile) else BytesIO(image.data)
     try:
-        with Pillow.open(source):
-            return None
+        with Pillow.open(source) as picture:
+            reason = without_white(picture)
     except FileNotFoundError:
         return "is not there"
     except Exception as error:  # damaged pictures fail in every way there is
-        return f"is no picture that can be read: {_reason(error)}"
+        reason = _reason(error)
+    return None if reason is None else f"is no picture that can be read: {reason}"
 
 
 def _reason(error: Exception) -> str:

@@ -43,10 +43,11 @@ def _starts(path: Path) -> Iterator[int]:
     if form(path) in DELIMITERS:
         yield from islice((line for line, _ in _records(path)), 1, None)
     elif form(path) in (".jsonl", ".json") and not _is_document(path):
-        yield from (line for line, _ in _objects(path))
+        yield from (line for line, _ in objects(path))
 
 
-def _objects(path: Path) -> Iterator[tuple[int, str]]:
+def objects(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a JSON file that are not blank, each with its number from 1."""
     with path.open(encoding="utf-8-sig") as file:
         yield from ((n, text) for n, text in enumerate(file, 1) if text.strip())
 
@@ -74,7 +75,7 @@ def _not_text(path: Path) -> str | None:
 
 def _bad_json(path: Path) -> str | None:
     types: dict[str, str] = {}
-    for line, text in _objects(path):
+    for line, text in objects(path):
         try:
             value = json.loads(text)
         except ValueError as error:
@@ -128,7 +129,7 @@ def _is_document(path: Path) -> bool:
     """Whether a file is one JSON value, whose rows are not told by lines."""
     if _is_array(path):
         return True
-    first = [text for _, text in islice(_objects(path), 2)]
+    first = [text for _, text in islice(objects(path), 2)]
     return form(path) == ".json" and (len(first) < 2 or not _is_json(first[0]))
 
 

@@ -15,14 +15,15 @@ import datasets
 
 from mtlora_core.errors import DataError
 
-from .lines import DELIMITERS, unreadable, wrong_document
+from .lines import DELIMITERS, objects, unreadable, wrong_document
 from .paths import form
 
 
 def read(path: Path, field: str | None = None) -> datasets.Dataset:
     """Return the rows of a file, in memory: nothing is left in the cache of ``datasets``.
 
-    A CSV file's values are read as text, so that ``NA`` and ``007`` stay what they are.
+    A CSV file's values are read as text, so that ``NA`` and ``007`` stay what they are, and so are
+    a JSON file's texts, though they be dates.
 
     Args:
         path: The file.
@@ -84,7 +85,30 @@ def _first_line(error: BaseException) -> str:
 
 
 def _json(path: Path, cache: str) -> datasets.Dataset:
-    return datasets.Dataset.from_json(str(path), cache_dir=cache, keep_in_memory=True)
+    table = datasets.Dataset.from_json(str(path), cache_dir=cache, keep_in_memory=True)
+    return _as_written(path, table)
+
+
+def _as_written(path: Path, table: datasets.Dataset) -> datasets.Dataset:
+    """Return a table of JSON with dates as the file has them; pyarrow makes times of the texts."""
+    types = {field.name: str(field.type) for field in table.features.arrow_schema}
+    dated = [name for name, kind in types.items() if "timestamp[" in kind]  # maybe in a list
+    rows = _values(path) if dated else []
+    if len(rows) != len(table):
+        return table
+    for name in dated:
+        values = [row.get(name) for row in rows]
+        table = table.remove_columns(name).add_column(name, values)
+    return table.select_columns([*types])
+
+
+def _values(path: Path) -> list[Any]:
+    """Return the values of a JSON file: of its one list, or one a line."""
+    try:
+        whole = json.loads(path.read_text("utf-8-sig"))
+    except ValueError:
+        return [json.loads(line) for _, line in objects(path)]
+    return whole if isinstance(whole, list) else [whole]
 
 
 def _parquet(path: Path, cache: str) -> datasets.Dataset:

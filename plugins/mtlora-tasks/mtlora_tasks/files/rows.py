@@ -7,34 +7,34 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import datasets
-
 from mtlora_core.errors import DataError
 from mtlora_core.inputs import Input
 
+from .columns import Columns
 from .entry import TaskEntry
 from .faults import Faults
-from .images import column_of, picture_of, wrong_picture
+from .images import picture_of, wrong_picture
 from .row import Row
 
 NO_TASK = "column {!r} names no task"
 """Of a row without a value in the task column."""
 
 
-def rows_of(path: Path, table: datasets.Dataset, entry: TaskEntry, faults: Faults) -> list[Row]:
+def rows_of(table: Columns, entry: TaskEntry, faults: Faults) -> list[Row]:
     """Return the entry's rows of a file; those that lack an input or a task are noted.
 
     Raises:
         DataError: the file has not the columns.
     """
-    check_columns(path, (*entry.columns, entry.label, *entry.task_columns), table.column_names)
-    columns = (column_of(table, name) for name in (entry.label, *entry.columns))
+    path = table.path
+    check_columns(path, (*entry.columns, entry.label, *entry.task_columns), table.names)
+    columns = [table.values(name) for name in entry.columns]
+    labels, tasks = table.values(entry.label), table.tasks(entry)
+    rows = ((index, tasks[index], [c[index] for c in columns]) for index in table.rows(entry))
     return [
-        Row(path, index, task, _input(values, entry, path.parent), label)
-        for index, (task, label, *values) in enumerate(
-            zip(tasks_of(table, entry), *columns, strict=True)
-        )
-        if entry.takes(task) and _is_whole(path, index, task, values, entry, faults)
+        Row(path, index, task, _input(values, entry, path.parent), labels[index])
+        for index, task, values in rows
+        if _is_whole(path, index, task, values, entry, faults)
     ]
 
 
@@ -42,13 +42,6 @@ def _input(values: Sequence[Any], entry: TaskEntry, folder: Path) -> Input:
     if entry.image is not None:
         return picture_of(values[0], folder)
     return values[0] if len(values) == 1 else (values[0], values[1])
-
-
-def tasks_of(table: datasets.Dataset, entry: TaskEntry) -> list[str | None]:
-    """Return the value of each row's task column, where there is one."""
-    if entry.task_column is None:
-        return [None] * len(table)
-    return [None if value in (None, "") else str(value) for value in table[entry.task_column][:]]
 
 
 def check_columns(path: Path, wanted: Sequence[str], names: Sequence[str]) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import datasets
-
 from .causal import causal_rows
+from .columns import Columns
 from .entry import TaskEntry
 from .faults import Faults
 from .labels import labelled
@@ -14,12 +11,11 @@ from .row import Row
 from .rows import rows_of
 
 
-def table_rows(path: Path, table: datasets.Dataset, entry: TaskEntry, faults: Faults) -> list[Row]:
+def table_rows(table: Columns, entry: TaskEntry, faults: Faults) -> list[Row]:
     """Return the entry's rows of a table; those that cannot be used are noted.
 
     Args:
-        path: Where the table is from; pictures that are named are relative to its folder.
-        table: What it holds.
+        table: Its columns.
         entry: Which columns are read, and as what.
         faults: Where rows are noted.
 
@@ -27,5 +23,5 @@ def table_rows(path: Path, table: datasets.Dataset, entry: TaskEntry, faults: Fa
         DataError: the table has not the columns.
     """
     if entry.objective == "causal":
-        return causal_rows(path, table, entry, faults)
-    return labelled(rows_of(path, table, entry, faults), entry, faults)
+        return causal_rows(table, entry, faults)
+    return labelled(rows_of(table, entry, faults), entry, faults)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from mtlora_core.errors import DataError
@@ -50,18 +50,23 @@ def _tasks(entry: E, rows_for: RowsFor[E], seed: int) -> list[TaskData]:
     except DataError as error:
         raise DataError([*error.problems, *faults.lines()]) from error
     faults.check()
-    rows = dict(zip(SPLITS, found, strict=True))
-    return each(_names(entry, rows), lambda name: _task(entry, name, _only(rows, name), seed))
+    named = _by_name(entry, dict(zip(SPLITS, found, strict=True)))
+    return each(named, lambda name: _task(entry, name, named[name], seed))
 
 
-def _names(entry: TaskEntry, rows: Rows) -> list[str]:
+def _by_name(entry: TaskEntry, rows: Rows) -> Mapping[str, Rows]:
+    """Return the rows of each of an entry's tasks, which its training rows name."""
     if entry.name is not None:
-        return [entry.name]
-    return sorted({row.task for row in rows["train"] if row.task is not None})
-
-
-def _only(rows: Rows, name: str) -> Rows:
-    return {split: [r for r in some if r.task in (None, name)] for split, some in rows.items()}
+        return {entry.name: rows}
+    names = sorted({row.task for row in rows["train"] if row.task is not None})
+    named: dict[str, dict[Split, list[Row]]] = {
+        name: {split: [] for split in SPLITS} for name in names
+    }
+    for split, some in rows.items():
+        for row in some:
+            if row.task in named:
+                named[row.task][split].append(row)
+    return named
 
 
 def _task(entry: TaskEntry, name: str, rows: Rows, seed: int) -> TaskData:

@@ -11,6 +11,7 @@ import datasets
 from mtlora_core.errors import DataError
 from mtlora_core.tasks import Split, TaskData
 
+from ..files.columns import Columns
 from ..files.faults import Faults, each
 from ..files.row import Row
 from ..files.table import table_rows
@@ -43,6 +44,7 @@ class _Hub:
 
     def __init__(self) -> None:
         self.load = cache(load)
+        self.tables: dict[tuple[str | None, ...], Columns] = {}
 
     def with_labels(self, entry: Entry) -> Entry:
         """Return an entry with the classes that its dataset names, where it names none itself."""
@@ -65,19 +67,28 @@ class _Hub:
         if absent := [name for name in names if name not in splits]:
             there = ", ".join(splits)
             raise DataError(f"{_title(entry)}: has no split {absent[0]!r}; its splits are {there}")
-        tables = each(
-            names, lambda name: table_rows(_place(entry, name), splits[name], entry, faults)
-        )
+        tables = each(names, lambda name: table_rows(self._table(entry, name), entry, faults))
         return [row for rows in tables for row in rows]
 
     def _dataset(self, entry: Entry) -> Dataset:
-        path, config = entry.named(entry.path or ""), entry.config
-        return self.load(path, None if config is None else entry.named(config), entry.revision)
+        return self.load(*_source(entry))
+
+    def _table(self, entry: Entry, split: str) -> Columns:
+        key = (*_source(entry), split)
+        if key not in self.tables:
+            self.tables[key] = Columns(_place(entry, split), self._dataset(entry)[split])
+        return self.tables[key]
 
     def _names(self, entry: Entry, split: Split, splits: Dataset) -> tuple[str, ...]:
         if getattr(entry, split) is not None:
             return entry.sources(split)
         return tuple(name for name in USUAL[split] if name in splits)[:1]
+
+
+def _source(entry: Entry) -> tuple[str, str | None, str | None]:
+    """Return an entry's dataset, as it is loaded by."""
+    config = None if entry.config is None else entry.named(entry.config)
+    return entry.named(entry.path or ""), config, entry.revision
 
 
 def _title(entry: Entry) -> str:
