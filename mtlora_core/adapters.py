@@ -84,6 +84,7 @@ class WeightedPenalty:
     name: str
     weight: float
     penalty: Penalty
+    reads_routing: bool = False
 
 
 @dataclass(frozen=True)
@@ -185,13 +186,33 @@ class Adapters(nn.Module):
         return self.context.serving(ids.to(next(self.parameters()).device), mask)
 
     def penalty_terms(self) -> dict[str, Tensor]:
-        """Return each penalty for the last forward: its weight times its mean over sites."""
+        """Return each penalty for the last forward: its weight times its mean over sites.
+
+        Raises:
+            CompositionError: in training, the last forward kept no graph of a learned routing, so
+                that a penalty of it would be a constant.
+        """
+        self._refuse_constants()
         records = self.context.records
         return {
             p.name: p.weight
             * torch.stack([p.penalty(a.experts, records.get(a.site.name)) for a in self]).mean()
             for p in self.penalties
         }
+
+    def _refuse_constants(self) -> None:
+        reading = [repr(p.name) for p in self.penalties if p.reads_routing]
+        if not (reading and self.training and torch.is_grad_enabled()):
+            return
+        for adapter in self:
+            routing = self.context.records.get(adapter.site.name)
+            if routing is not None and not routing.weights.requires_grad and _learns(adapter):
+                raise CompositionError(
+                    f"site {adapter.site.name}: the last forward kept no graph of the routing, so "
+                    f"{', '.join(reading)} would train nothing. Checkpoint activations with "
+                    "use_reentrant=False, context_fn=adapters.context.checkpoint_contexts; after "
+                    "a forward without gradients, ask under torch.no_grad() too"
+                )
 
 
 class _Forward:
@@ -247,6 +268,12 @@ class _SiteHooks:
             return self.adapter(hidden, output, module, self.context)
         before, own, behind = output.tensor_split((site.start, site.start + site.o), dim=-1)
         return torch.cat([before, self.adapter(hidden, own, module, self.context), behind], dim=-1)
+
+
+def _learns(adapter: Adapter) -> bool:
+    """Whether an adapter's routing is trained."""
+    router = adapter.router
+    return router is not None and any(p.requires_grad for p in router.parameters())
 
 
 def _hidden(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:

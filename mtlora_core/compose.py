@@ -143,6 +143,8 @@ def attach(
     Returns:
         The adapters, on the module's device. Train ``adapters.parameters()``, wrap forwards in
         ``adapters.serving(...)``, add ``adapters.penalty_terms()`` to the loss; ``detach()`` ends.
+        Checkpoint activations with ``use_reentrant=False`` and
+        ``context_fn=adapters.context.checkpoint_contexts``.
 
     Raises:
         RecipeError: the recipe cannot be used as written.
@@ -185,7 +187,12 @@ def _refuse_needing_tasks(plan: Plan) -> None:
 def build_adapters(plan: Plan, tasks: Sequence[str]) -> Adapters:
     """Build the adapters of a plan for every site, attached to nothing yet."""
     penalties = [
-        WeightedPenalty(b.component.name, _weight(b), load(b.component.build)(b.options))
+        WeightedPenalty(
+            b.component.name,
+            _weight(b),
+            load(b.component.build)(b.options),
+            reads_routing=b.component.capabilities["penalizes"] != "weights",
+        )
         for b in plan.penalties
     ]
     adapters = [_adapter(plan, site, tasks) for site in plan.sites]

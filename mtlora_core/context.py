@@ -128,9 +128,9 @@ class TaskContext:
         return _repeated(self._served.mask, hidden)[:, -hidden.shape[1] :]
 
     @property
-    def served_tasks(self) -> list[int]:
-        """The task of each example of this forward."""
-        return self._served.tasks
+    def served(self) -> Served:
+        """The examples of this forward: the same object for as long as they are served."""
+        return self._served
 
     def narrowed(self, rows: slice) -> AbstractContextManager[None]:
         """Serve only some of this forward's examples, to a part that runs on their rows alone."""

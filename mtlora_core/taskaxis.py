@@ -9,14 +9,17 @@ rows, and nothing is gathered or padded.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 
+import torch
 from torch import Tensor, nn
 
-from .context import TaskContext
+from .context import Served, TaskContext
 from .errors import CompositionError
 
 _ATTRIBUTE = "task_leaf"
@@ -31,11 +34,19 @@ class TaskLeaf:
     axis: TaskAxis
     tensor: Tensor
     """``[T, *shape]``, the leaf."""
-    slices: tuple[Tensor, ...]
-    """The leaf's slices, one for each task, made together: their gradients are stacked once."""
+
+    @cached_property
+    def slices(self) -> tuple[Tensor, ...]:
+        """The leaf's slices, one for each task, made together: their gradients are stacked once.
+
+        Made when they are first read, which parts that run once on all rows never do.
+        """
+        # Whoever reads them first: a later reader may want their gradients.
+        with torch.enable_grad():
+            return self.tensor.unbind()
 
     @property
-    def counts(self) -> list[int]:
+    def counts(self) -> tuple[int, ...]:
         """How many rows of this forward each task has."""
         return self.axis.counts()
 
@@ -62,12 +73,13 @@ class TaskAxis:
         self.tasks = tuple(tasks)
         self.penalized = penalized
         self._modules = modules
+        self._counted: tuple[Served | None, tuple[int, ...]] = None, ()
         shared = (p for parameters in modules.values() for p in parameters.values())
         self.leaves = {parameter: self._leaf(parameter) for parameter in dict.fromkeys(shared)}
 
     def _leaf(self, parameter: nn.Parameter) -> TaskLeaf:
         repeated = parameter.detach().expand(len(self.tasks), *parameter.shape).requires_grad_()
-        return TaskLeaf(self, repeated, repeated.unbind())
+        return TaskLeaf(self, repeated)
 
     @contextmanager
     def carried(self) -> Iterator[None]:
@@ -82,14 +94,22 @@ class TaskAxis:
             for parameter in self.leaves:
                 delattr(parameter, _ATTRIBUTE)
 
-    def counts(self) -> list[int]:
+    def counts(self) -> tuple[int, ...]:
         """Return how many rows of this forward each task has; some may have none.
 
         Raises:
             CompositionError: the rows are not ordered by task, or of a task that is not present.
         """
-        ids = self.context.served_tasks
-        counts = [ids.count(task) for task in self.tasks]
+        served, (counted, counts) = self.context.served, self._counted
+        # Every site asks, several times; the answer is the forward's.
+        if counted is not served:
+            counts = self._count(served.tasks)
+            self._counted = served, counts
+        return counts
+
+    def _count(self, ids: Sequence[int]) -> tuple[int, ...]:
+        rows = Counter(ids)
+        counts = tuple(rows[task] for task in self.tasks)
         if ids != [t for t, n in zip(self.tasks, counts, strict=True) for _ in range(n)]:
             raise CompositionError(
                 f"task gradients need the rows ordered by task, of the tasks {[*self.tasks]}; "

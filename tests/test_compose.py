@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 from toys import ToyEncoder, toy_recipe, toy_registry
 
+from mtlora_core.adapters import Adapters
 from mtlora_core.compose import attach, compose, load_tasks
 from mtlora_core.errors import CompositionError, DataError
 from mtlora_core.model import MultiTaskModel
@@ -93,6 +96,80 @@ def test_adapters_attach_to_a_model_of_one_s_own() -> None:
         attach(module, recipe, registry=toy_registry())
     adapters.detach()
     attach(module, recipe, registry=toy_registry())
+
+
+def forwarded_in_checkpoints(use_reentrant: bool, **recipe: Any) -> Adapters:
+    """Return adapters after a forward of a user's own model, its layers checkpointed."""
+    module = ToyEncoder(16, 2)
+    adapters = attach(module, toy_recipe(**recipe), registry=toy_registry())
+    how: dict[str, Any] = {"use_reentrant": use_reentrant}
+    if not use_reentrant:
+        how["context_fn"] = adapters.context.checkpoint_contexts
+    for layer in module.layers:
+        layer.forward = partial(checkpoint, layer.forward, **how)
+    ids = torch.tensor([[1, 2, 3]])
+    with adapters.serving():
+        module(ids, torch.ones_like(ids).bool())
+    return adapters
+
+
+ROUTED = ["spectral-aware", "balance"]
+
+
+def test_a_penalty_that_reentrant_checkpointing_makes_a_constant_is_refused() -> None:
+    adapters = forwarded_in_checkpoints(True, regularizers=ROUTED)
+
+    with pytest.raises(CompositionError) as caught:
+        adapters.penalty_terms()
+
+    assert "site layer0_ffn: the last forward kept no graph of the routing" in str(caught.value)
+    assert "so 'balance' would train nothing" in str(caught.value)
+    how = "use_reentrant=False, context_fn=adapters.context.checkpoint_contexts"
+    assert how in str(caught.value)
+
+
+def test_the_checkpointing_that_the_refusal_names_trains_the_routers() -> None:
+    adapters = forwarded_in_checkpoints(False, regularizers=ROUTED)
+    adapters.penalty_terms()["balance"].backward()
+
+    assert all(p.grad is not None for a in adapters if a.router for p in a.router.parameters())
+
+
+def test_a_selection_made_a_constant_is_refused_too() -> None:
+    adapters = forwarded_in_checkpoints(
+        True, router={"use": "top-k", "k": 2}, regularizers=["load-balancing"]
+    )
+
+    with pytest.raises(CompositionError, match="'load-balancing' would train nothing"):
+        adapters.penalty_terms()
+
+
+@pytest.mark.parametrize(
+    ("parts", "names"),
+    [
+        ({"router": "uniform", "regularizers": ["balance"]}, {"balance"}),
+        ({"regularizers": ["spectral-aware"]}, {"spectral-aware"}),
+        ({"regularizers": []}, set()),
+    ],
+    ids=["nothing-learned", "weights-alone", "no-penalty"],
+)
+def test_a_penalty_that_trains_no_router_takes_any_checkpointing(
+    parts: dict[str, Any], names: set[str]
+) -> None:
+    assert forwarded_in_checkpoints(True, **parts).penalty_terms().keys() == names
+
+
+def test_a_constant_is_as_good_where_no_router_is_trained() -> None:
+    adapters = forwarded_in_checkpoints(True, regularizers=ROUTED)
+
+    with torch.no_grad():
+        seen = adapters.penalty_terms()
+    assert adapters.eval().penalty_terms() == seen
+    adapters.train()
+    for adapter in adapters:
+        assert adapter.router is not None
+        adapter.router.requires_grad_(False)
+    assert adapters.penalty_terms() == seen
 
 
 @pytest.mark.parametrize(

@@ -75,4 +75,7 @@ class Router(TaskAware):
         """
 
     def after_step(self, routing: StepRouting) -> None:
-        """Learn from a finished optimizer step: the only place where buffers may change."""
+        """Learn from a finished optimizer step: the only place where buffers may change.
+
+        What ``routing`` holds is on the router's device.
+        """

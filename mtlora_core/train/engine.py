@@ -21,19 +21,45 @@ def make_accelerator(precision: str = "fp32", device: str | None = None) -> Acce
 
     Args:
         precision: ``fp32``, ``bf16`` or ``fp16``, as in ``train.precision``.
-        device: Such as ``cpu``, ``cuda:1`` or ``mps``; None takes the best there is.
+        device: Such as ``cpu``, ``cuda:1`` or ``mps``; None takes the best there is. ``cuda`` is
+            each process's own GPU where a launcher started several.
 
     Raises:
-        RecipeError: the device cannot do that, or is not there.
+        RecipeError: the device cannot do that, is not there, or is one for several processes.
     """
-    _require(device)
+    own = own_device(device)
+    _require(own)
     # accelerate keeps one state a process and refuses a second precision; we may train twice.
     AcceleratorState._reset_state(reset_partial_state=True)
     try:
-        with _chosen(device):
+        # A process's own GPU is left to accelerate, which also makes it the current one.
+        with _chosen(device if own == device else None):
             return Accelerator(mixed_precision=PRECISIONS[precision], cpu=device == "cpu")
     except (RuntimeError, ValueError) as error:
         raise RecipeError(f"train.precision: {precision} cannot be had here: {error}") from error
+
+
+def own_device(device: str | None) -> str | None:
+    """Return which device is meant by ``device`` in this process, perhaps one of a launcher's.
+
+    ``cuda`` in the process with ``LOCAL_RANK`` 1 is ``cuda:1``, as accelerate has it: counted
+    round where there are fewer, such as one that is visible to each process.
+
+    Raises:
+        RecipeError: several processes are given one GPU.
+    """
+    kind, _, index = (device or "").partition(":")
+    rank = int(os.environ.get("LOCAL_RANK", -1))
+    if kind != "cuda" or rank < 0:
+        return device
+    if not index:
+        return f"cuda:{rank % max(torch.cuda.device_count(), 1)}"
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise RecipeError(
+            f"device {device!r}: would be the only GPU of several processes; write cuda, which "
+            "gives each its own, and choose among GPUs by CUDA_VISIBLE_DEVICES"
+        )
+    return device
 
 
 def peak_memory(device: torch.device) -> int | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from ..adapters import Adapters
+from ..adapters import Adapter, Adapters
 from ..interfaces import Router, Routing, StepRouting
 from .gradients import sum_over_processes
 
@@ -24,7 +25,9 @@ def entropy(routing: Routing) -> Tensor:
     each: Tensor = torch.special.entr(shares).sum(-1) / math.log(max(shares.shape[-1], 2))
     if routing.mask is None or routing.per not in ("token", "group"):
         return each.mean()
-    return each[routing.mask].mean()
+    # Not by indexing, which would wait for the device to say how many tokens are real.
+    real = routing.mask.to(each.dtype)
+    return (each.mean(2) * real).sum() / real.sum().clamp(min=1)
 
 
 class RoutingStatistics:
@@ -40,7 +43,7 @@ class RoutingStatistics:
         # On every process, also on one that a small step leaves without a forward.
         sites = [a for a in adapters if a.router is not None] if observed else []
         self._sums = {
-            a.site.name: torch.zeros(2 * a.experts.count + 2).to(next(a.parameters()).device)
+            a.site.name: torch.zeros(2 * a.experts.count + 2, device=next(a.parameters()).device)
             for a in sites
         }
 
@@ -54,17 +57,18 @@ class RoutingStatistics:
                     routing.load().detach(),
                     routing.kept(),
                     entropy(routing)[None],
-                    torch.ones(1).to(routing.weights.device),
+                    torch.ones(1, device=routing.weights.device),
                 ]
             )
             self._sums[site] += row * tokens
 
     def finish(self, accelerator: Accelerator) -> dict[str, StepRouting]:
-        """Return what each site's routing came to over all forwards and processes."""
+        """Return what each site's routing came to over all forwards and processes, on the CPU."""
         if not self._sums:
             return {}
         sizes = [row.numel() for row in self._sums.values()]
-        total = sum_over_processes(torch.cat([*self._sums.values()]), accelerator)
+        # Brought to the CPU once, for all sites.
+        total = sum_over_processes(torch.cat([*self._sums.values()]), accelerator).cpu()
         rows = zip(self._sums, total.split(sizes), strict=True)
         return {site: _step_routing(row[:-1] / row[-1]) for site, row in rows}
 
@@ -75,15 +79,31 @@ def _step_routing(means: Tensor) -> StepRouting:
 
 
 def teach(adapters: Adapters, statistics: Mapping[str, StepRouting]) -> None:
-    """Tell every router what its step's routing came to."""
-    for adapter in adapters:
-        if adapter.router is not None and adapter.site.name in statistics:
-            adapter.router.after_step(statistics[adapter.site.name])
+    """Tell every router that learns from it what its step's routing came to, on its device."""
+    learners = {
+        adapter.site.name: router
+        for adapter, router in _learners(adapters)
+        if adapter.site.name in statistics
+    }
+    if not learners:
+        return
+    found = [statistics[site] for site in learners]
+    # Back to the device once, for all sites.
+    rows = torch.cat([torch.cat([each.load, each.kept]) for each in found])
+    rows = rows.to(next(adapters.parameters()).device)
+    parts = rows.split([2 * len(each.load) for each in found])
+    for router, each, part in zip(learners.values(), found, parts, strict=True):
+        load, kept = part.chunk(2)
+        router.after_step(replace(each, load=load, kept=kept))
 
 
 def learns_from_load(adapters: Adapters) -> bool:
     """Whether a router wants the load of every step."""
-    return any(
-        adapter.router is not None and type(adapter.router).after_step is not Router.after_step
-        for adapter in adapters
-    )
+    return any(_learners(adapters))
+
+
+def _learners(adapters: Adapters) -> Iterator[tuple[Adapter, Router]]:
+    for adapter in adapters:
+        router = adapter.router
+        if router is not None and type(router).after_step is not Router.after_step:
+            yield adapter, router

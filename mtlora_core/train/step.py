@@ -154,7 +154,8 @@ class _Step:
     def _accumulate(self, part: Sequence[Pick]) -> None:
         asked, session = perf_counter(), self.session
         # Task by task, so that the rows of one are together; in the same order with and without
-        # a transform, so that dropout masks are the same.
+        # a transform, so that dropout masks are the same; not on CUDA, which draws them by call,
+        # for parts that then run once for each task.
         picks = sorted(part, key=lambda pick: pick.task)
         batch = session.train.batch(picks, self.average)
         self.waited += perf_counter() - asked

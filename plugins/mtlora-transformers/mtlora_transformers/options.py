@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
@@ -43,8 +44,8 @@ class TransformersOptions(BackboneOptions):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format of the frozen weights; features are float32 in any case."""
     quantize: Literal["8bit", "4bit"] | None = None
-    """Keep linear weights in 8 or 4 bits (NF4) by the package ``bitsandbytes``; None: in
-    ``dtype``."""
+    """Keep linear weights in 8 or 4 bits (NF4) by the package ``bitsandbytes``, of which 8 bits
+    need 0.48; None: in ``dtype``."""
     trust_remote_code: bool = False
     """Whether to run Python code that comes with the model. Read that code first."""
     blocks: Blocks | None = None
@@ -118,11 +119,21 @@ class TransformersOptions(BackboneOptions):
                 "quantize",
                 "weights of a GGUF file are unpacked, not quantized again; leave it out",
             )
-        if find_spec("bitsandbytes") is None:
+        try:
+            installed = version("bitsandbytes")
+        except PackageNotFoundError:
             yield (
                 "quantize",
                 f"{self.quantize} weights need a package that is not installed: pip install "
-                "bitsandbytes, or leave quantize out",
+                "'bitsandbytes>=0.48', or leave quantize out",
+            )
+            return
+        if self.quantize == "8bit" and tuple(map(int, installed.split(".")[:2])) < (0, 48):
+            yield (
+                "quantize",
+                f"bitsandbytes {installed} quantizes 8-bit weights again when they come back from "
+                "the CPU, where a model is put together, and loses their scales: pip install "
+                "'bitsandbytes>=0.48', or write 4bit",
             )
 
     def positions(self) -> int | None:

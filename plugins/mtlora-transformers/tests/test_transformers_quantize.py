@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -94,28 +95,55 @@ def test_the_settings_are_those_that_the_library_knows(tmp_path: Path) -> None:
     assert quantized["quantization_config"].load_in_8bit
 
 
+def install(monkeypatch: pytest.MonkeyPatch, release: str | None) -> None:
+    """Make it seem that a release of bitsandbytes is installed, or none."""
+
+    def version(name: str) -> str:
+        if release is None:
+            raise PackageNotFoundError(name)
+        return release
+
+    monkeypatch.setattr(options_module, "version", version)
+
+
 @pytest.mark.parametrize("bits", ["8bit", "4bit"])
 def test_a_missing_package_is_told_by_the_check(
     bits: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = save_tiny(tmp_path, "llama")
-    monkeypatch.setattr(options_module, "find_spec", lambda name: None)
+    install(monkeypatch, None)
 
     assert problems(folder, quantize=bits) == [
         (
             "quantize",
-            f"{bits} weights need a package that is not installed: pip install bitsandbytes, or "
-            "leave quantize out",
+            f"{bits} weights need a package that is not installed: pip install "
+            "'bitsandbytes>=0.48', or leave quantize out",
         )
     ]
 
 
-def test_a_package_that_is_there_is_no_problem(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("release", ["0.46.1", "0.47.0"])
+def test_a_release_that_corrupts_8_bit_weights_on_their_way_is_told_by_the_check(
+    release: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(options_module, "find_spec", lambda name: name)
+    folder = save_tiny(tmp_path, "llama")
+    install(monkeypatch, release)
 
-    assert problems(save_tiny(tmp_path, "llama"), quantize="4bit") == []
+    ((place, fault),) = problems(folder, quantize="8bit")
+    assert place == "quantize"
+    assert f"bitsandbytes {release} quantizes 8-bit weights again" in fault
+    assert "'bitsandbytes>=0.48'" in fault
+    assert problems(folder, quantize="4bit") == []
+
+
+@pytest.mark.parametrize("bits", ["8bit", "4bit"])
+@pytest.mark.parametrize("release", ["0.48.0", "0.50.2", "1.0.0.dev0"])
+def test_a_package_that_is_there_is_no_problem(
+    release: str, bits: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, release)
+
+    assert problems(save_tiny(tmp_path, "llama"), quantize=bits) == []
 
 
 def test_a_shape_says_whether_weights_are_packed(tmp_path: Path) -> None:
