@@ -14,7 +14,7 @@ from .errors import CompositionError
 from .inputs import Input
 from .interfaces import Backbone, Encoded, Inputs, LanguageModel
 from .recipe import EvaluateOptions
-from .shortage import lacks_memory
+from .shortage import in_batches
 from .tasks import Task
 
 
@@ -123,7 +123,7 @@ class MultiTaskModel(nn.Module):
                     answers[batch[row]] = own
 
         with self._answering():
-            _in_batches(answer, rows, batch_size or self.answering.batch_size)
+            in_batches(answer, _lengths(rows), batch_size or self.answering.batch_size)
         return answers
 
     def likelihoods(
@@ -163,7 +163,7 @@ class MultiTaskModel(nn.Module):
                 texts[i] = own
 
         with self._answering():
-            _in_batches(answer, rows, batch_size or how.batch_size)
+            in_batches(answer, _lengths(rows), batch_size or how.batch_size)
         return texts
 
     @contextmanager
@@ -286,21 +286,8 @@ class MultiTaskModel(nn.Module):
 Answerer = Callable[[Sequence[Input], Sequence[int], int | None], list[Prediction]]
 
 
-def _in_batches(
-    answer: Callable[[Sequence[int]], None], rows: Sequence[Encoded], size: int
-) -> None:
-    """Answer the indices of rows of similar length together; half of them where memory runs out."""
-    order = sorted(range(len(rows)), key=lambda i: rows[i].length)
-    waiting = [order[start : start + size] for start in range(0, len(order), size)][::-1]
-    while waiting:
-        batch = waiting.pop()
-        try:
-            answer(batch)
-        except (MemoryError, RuntimeError) as error:
-            if len(batch) == 1 or not lacks_memory(error):
-                raise
-            half = len(batch) // 2
-            waiting += [batch[half:], batch[:half]]
+def _lengths(rows: Sequence[Encoded]) -> list[int]:
+    return [row.length for row in rows]
 
 
 def _required(said: Tensor | None) -> Tensor:

@@ -1,8 +1,8 @@
-"""A lack of memory becomes advice."""
+"""A lack of memory becomes smaller batches, or advice."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -24,12 +24,33 @@ def explained(where: str, advice: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not lacks_memory(error):
+        if not _lacks_memory(error):
             raise
         raise TrainingError(f"{where}; try {advice}") from error
 
 
-def lacks_memory(error: BaseException) -> bool:
+def in_batches(answer: Callable[[Sequence[int]], None], lengths: Sequence[int], size: int) -> None:
+    """Run what is of similar length together; half of a batch where memory runs out.
+
+    Args:
+        answer: Runs a batch of indices; done again in halves, so what it leaves is by index.
+        lengths: Tokens of each example.
+        size: Examples of a batch.
+    """
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    waiting = [order[start : start + size] for start in range(0, len(order), size)][::-1]
+    while waiting:
+        batch = waiting.pop()
+        try:
+            answer(batch)
+        except (MemoryError, RuntimeError) as error:
+            if len(batch) == 1 or not _lacks_memory(error):
+                raise
+            half = len(batch) // 2
+            waiting += [batch[half:], batch[:half]]
+
+
+def _lacks_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out."""
     # On a CPU torch raises a bare RuntimeError, whose text names the allocator.
     known = isinstance(error, MemoryError | torch.OutOfMemoryError)

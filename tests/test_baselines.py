@@ -272,6 +272,24 @@ def test_features_are_those_of_each_example_run_alone(backbone: Bag) -> None:
         assert features[split].dtype == np.float32
 
 
+def test_features_that_memory_has_no_room_for_are_made_in_halves(
+    backbone: Bag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, own = make_data(), backbone.features
+    whole = frozen_features(backbone, [data], CPU)["goods"]
+
+    def small(inputs: Inputs) -> torch.Tensor:
+        if len(inputs.mask) > 3:
+            raise torch.OutOfMemoryError
+        return own(inputs)
+
+    monkeypatch.setattr(backbone, "features", small)
+    halved = frozen_features(backbone, [data], CPU)["goods"]
+
+    for split, features in whole.items():
+        np.testing.assert_allclose(halved[split], features, atol=1e-6)
+
+
 def test_inputs_run_once_in_batches_of_similar_length(backbone: Bag) -> None:
     data = make_data()
     twin = replace(data, task=replace(data.task, name="twin"))

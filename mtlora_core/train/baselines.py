@@ -28,6 +28,7 @@ from .. import tensors
 from ..errors import MtloraError, RunFolderError, TrainingError
 from ..inputs import Input
 from ..interfaces import Backbone, Encoded
+from ..shortage import in_batches
 from ..tasks import SPLITS, Example, Split, Task, TaskData
 from .metrics import matches, primary, score
 
@@ -292,12 +293,15 @@ def frozen_features(
         batch_size: Examples of one forward.
     """
     encoded = _encoded(backbone, data)
-    order = sorted(encoded, key=lambda key: encoded[key].length)
+    keys, rows = [*encoded], [*encoded.values()]
     features: dict[_Input, Array] = {}
-    for start in range(0, len(order), batch_size):
-        keys = order[start : start + batch_size]
-        inputs = backbone.collate([encoded[key] for key in keys]).to(device)
-        features.update(zip(keys, backbone.features(inputs).float().cpu().numpy(), strict=True))
+
+    def answer(batch: Sequence[int]) -> None:
+        inputs = backbone.collate([rows[i] for i in batch]).to(device)
+        found = backbone.features(inputs).float().cpu().numpy()
+        features.update(zip([keys[i] for i in batch], found, strict=True))
+
+    in_batches(answer, [row.length for row in rows], batch_size)
     return {
         each.task.name: {
             split: np.stack([features[key] for key in _keys(each.task, examples)])
