@@ -152,8 +152,10 @@ def test_the_record_has_each_task_s_mean_weight_over_all_groups(forwards: int) -
 def test_the_record_has_no_weights_where_nothing_weighs(regularizers: list[str]) -> None:
     plan = plan_with(*regularizers, measure={"conflicts": {"every": 1}})
     data = load_tasks(plan)
-    events = fit(compose(plan, data), data, plan.recipe.train, seed=0, device="cpu")
+    model, measure = compose(plan, data), plan.recipe.measure
+    events = list(fit(model, data, plan.recipe.train, measure=measure, seed=0, device="cpu"))
 
+    assert any("conflicts" in event for event in events)  # so the rows were there to be weighed
     assert all("gradient_weights" not in event for event in events)
 
 
