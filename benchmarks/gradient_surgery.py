@@ -43,6 +43,12 @@ METHODS: dict[str, dict[str, Any]] = {
         "experts": {"use": "hydra", "count": 16, "rank": 16, "alpha": 64, "dropout": 0.05},
         "router": "token",
     },
+    # Weights per task, with which B is mixed once a task.
+    "hydra-task": {
+        "placement": COMPONENT,
+        "experts": {"use": "hydra", "count": 16, "rank": 16, "alpha": 64, "dropout": 0.05},
+        "router": "task",
+    },
     # A generic path: the same experts, which do not say what they are built on.
     "lora-generic": {
         "placement": COMPONENT,

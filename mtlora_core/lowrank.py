@@ -10,16 +10,14 @@ ones; see :attr:`mtlora_core.interfaces.Experts.segmented`.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
 from .interfaces import Routing
+from .premixed import mixed, premixed_sum
 from .segmented import linear
-from .taskaxis import leaf_of
 from .weighed import weighed_sum
 
-__all__ = ["linear", "mix"]
+__all__ = ["linear", "mix", "mixed", "side_by_side"]
 
 
 def mix(low: Tensor, up: Tensor, routing: Routing, task_ids: Tensor | None = None) -> Tensor:
@@ -37,35 +35,16 @@ def mix(low: Tensor, up: Tensor, routing: Routing, task_ids: Tensor | None = Non
     """
     assert routing.per != "task" or task_ids is not None, "weights per task need each row's task"
     if low.dim() == 3:
-        if routing.per in ("model", "task") and leaf_of(up) is None:
-            # B is mixed into one, which has no rows.
-            return _premixed(low, up, routing.weights.to(up.dtype), task_ids)
+        if routing.per in ("model", "task"):
+            return premixed_sum(low, routing.weights, up, task_ids)
         low = low[:, :, None]
     weights = _of_tokens(routing, task_ids).expand(*low.shape[:2], -1, -1)
     return weighed_sum(low, weights, up)
 
 
-def mixed(up: Tensor, weights: Tensor) -> Tensor:
-    r"""Return :math:`\sum_e w_e B_e` as ``[o, r]``.
-
-    Args:
-        up: ``[o, e, r]``.
-        weights: ``[e]``.
-    """
-    return torch.einsum("oer,e->or", up, weights.to(up.dtype))
-
-
 def side_by_side(up: Tensor, weights: Tensor) -> Tensor:
     """Return every ``w_e B_e`` as ``[o, e * r]``, for experts with a down-projection each."""
     return (up * weights.to(up.dtype)[:, None]).flatten(1)
-
-
-def _premixed(low: Tensor, up: Tensor, weights: Tensor, task_ids: Tensor | None) -> Tensor:
-    """Mix B once, or once a task; ``weights`` is ``[e]`` or ``[T, e]``."""
-    if weights.dim() == 1:
-        return functional.linear(low, mixed(up, weights))
-    of_tasks = torch.einsum("oer,Te->Tro", up, weights)
-    return torch.bmm(low, of_tasks.to(low.dtype)[task_ids])
 
 
 def _of_tokens(routing: Routing, task_ids: Tensor | None) -> Tensor:

@@ -153,26 +153,63 @@ def test_its_gradients_are_those_of_finite_differences(per: Per, own: bool) -> N
 @sides
 @pytest.mark.parametrize("counts", [[1, 2, 1], [2, 0, 1], [0, 0, 3]])
 @pytest.mark.parametrize("piece", [1, 20, 2**18])
+@pytest.mark.parametrize("per", UNITS)
 def test_a_task_axis_gets_the_gradient_of_each_task_apart(
-    monkeypatch: pytest.MonkeyPatch, piece: int, counts: list[int], own: bool
+    monkeypatch: pytest.MonkeyPatch, per: Per, piece: int, counts: list[int], own: bool
 ) -> None:
     monkeypatch.setattr(weighed, "PIECE", piece)  # pieces and tasks begin and end where they like
-    low, drawn, weights, _ = draw("group", sum(counts), 3, 6, 4, 2, 2, own)
-    module, context = nn.Module(), TaskContext(("a", "b", "c"))
-    up = module.up = nn.Parameter(drawn.detach())
-    axis = TaskAxis(context, [0, 1, 2], {module: {"up": up}})
+    low, drawn, weights, _ = draw(per, sum(counts), 3, 6, 4, 2, 2, own)
+    task_ids = torch.arange(3).repeat_interleave(torch.tensor(counts))
 
-    with context.serving(torch.arange(3).repeat_interleave(torch.tensor(counts))), axis.carried():
-        mixed = mix(low, up, Routing(weights, "group"))
-    cotangent = torch.randn_like(mixed)
-    *actual, rows = torch.autograd.grad(mixed, [low, weights, axis.leaves[up].tensor], cotangent)
+    actual, *gradients = mixed_by_task(low, drawn, Routing(weights, per), task_ids, [0, 1, 2])
 
-    expected = mix(low, up, Routing(weights, "group"))
+    up = drawn.detach().requires_grad_()
+    expected = mix(low, up, Routing(weights, per), task_ids)
+    torch.testing.assert_close(actual, expected)
+    cotangent = torch.ones_like(expected)
     for t, place in enumerate(torch.arange(len(low)).split(counts)):
         of_task = torch.zeros_like(cotangent).index_copy(0, place, cotangent[place])
         (row,) = torch.autograd.grad(expected, up, of_task, retain_graph=True)
-        torch.testing.assert_close(rows[t], row)
-    torch.testing.assert_close(actual, [*torch.autograd.grad(expected, [low, weights], cotangent)])
+        torch.testing.assert_close(gradients[-1][t], row)
+    joint = torch.autograd.grad(expected, [low, weights], cotangent)
+    torch.testing.assert_close(gradients[:-1], [*joint])
+
+
+@sides
+@pytest.mark.parametrize("per", UNITS)
+def test_rows_of_half_precision_are_the_tasks_that_are_there_in_full(per: Per, own: bool) -> None:
+    *doubles, _ = draw(per, 3, 2, 6, 4, 2, 2, own)
+    low, up, weights = (x.detach().float().requires_grad_() for x in doubles)
+    given = low, up, Routing(weights, per), torch.tensor([0, 2, 2]), [0, 2]
+
+    *_, rows = mixed_by_task(*given, half=True)
+
+    *_, expected = mixed_by_task(*given)
+    assert (rows.dtype, rows.shape) == (torch.float32, (2, *up.shape))
+    torch.testing.assert_close(rows, expected, rtol=0.05, atol=0.1)
+
+
+def mixed_by_task(
+    low: Tensor,
+    up: Tensor,
+    routing: Routing,
+    task_ids: Tensor,
+    tasks: list[int],
+    half: bool = False,
+) -> list[Tensor]:
+    """Return the mix, and of its sum the gradients of low, weights and, a row a task, of up."""
+    module = nn.Module()
+    parameter = module.up = nn.Parameter(up.detach())
+    context = TaskContext(("a", "b", "c"))
+    axis = TaskAxis(context, tasks, {module: {"up": parameter}})
+    with (
+        context.serving(task_ids),
+        axis.carried(),
+        torch.autocast("cpu", torch.bfloat16, enabled=half),
+    ):
+        made = mix(low, parameter, routing, task_ids)
+    leaves = [low, routing.weights, axis.leaves[parameter].tensor]
+    return [made, *torch.autograd.grad(made.sum(), leaves)]
 
 
 def test_a_gradient_in_half_precision_is_summed_over_tokens_in_full(
