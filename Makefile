@@ -9,7 +9,7 @@ PROJECTS := pyproject.toml $(PLUGINS:=/pyproject.toml)
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check bench clean
+.PHONY: help demo test test-all check bench docs clean
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
@@ -34,6 +34,10 @@ bench: $(VENV)/.tools  ## what it costs, as lines of JSON: an hour on a quiet ma
 	$(BENCH)/spectral_aware.py
 	$(BENCH)/gradient_surgery.py --separate --torchjd
 	$(BENCH)/growth.py
+
+docs: $(VENV)/.installed  ## write the pages of every key, docs/recipes.md and docs/ablations.md
+	$(BIN)/mtlora schema --no-external-plugins --markdown --out docs/recipes.md
+	$(BIN)/mtlora schema --no-external-plugins --markdown --ablation --out docs/ablations.md
 
 clean:  ## remove the environment and what tools left; runs stay
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, NonNegativeFloat, PositiveInt
 
@@ -113,34 +112,3 @@ def located(value: Any) -> Any:
 
 RecipePath = Annotated[Path, BeforeValidator(located)]
 """A path of a recipe: relative to the file it was written in, absolute once read."""
-
-
-def describe(options: type[BaseModel]) -> Mapping[str, tuple[str, str, str]]:
-    """Return each option's type, default and help, as ``mtlora plugins info`` shows them.
-
-    The options of a nested mapping follow it, under dotted names.
-    """
-    rows = {}
-    for name, field in options.model_fields.items():
-        default = None if field.is_required() else field.get_default(call_default_factory=True)
-        nested = describe(type(default)) if isinstance(default, BaseModel) else {}
-        shown = "required" if field.is_required() else "as below" if nested else repr(default)
-        rows[name] = (_type_name(field.annotation), shown, field.description or "")
-        rows |= {f"{name}.{inner}": row for inner, row in nested.items()}
-    return rows
-
-
-def _type_name(annotation: Any) -> str:
-    """Return a type as a recipe's author thinks of it: ``mean | cls | null``, ``list of str``."""
-    origin, inner = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return _type_name(inner[0])
-    if origin is Literal:
-        return " | ".join(map(str, inner))
-    if origin in (Union, UnionType):
-        return " | ".join(_type_name(each) for each in inner)
-    if origin is tuple:
-        return f"list of {_type_name(inner[0])}"
-    if annotation is NoneType:
-        return "null"
-    return getattr(annotation, "__name__", str(annotation))

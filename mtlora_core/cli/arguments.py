@@ -28,8 +28,7 @@ Device = Annotated[
     typer.Option(
         "--device",
         metavar="NAME",
-        help="cpu, cuda, cuda:1 or mps; without it, the fastest there is. With cuda, "
-        "each of several launched processes takes a GPU of its own.",
+        help="cpu, cuda, cuda:1 or mps; without it, the fastest there is.",
     ),
 ]
 Json = Annotated[

@@ -55,7 +55,7 @@ def details(part: Installed, width: int) -> Iterator[str]:
     Raises:
         PluginError: its options cannot be loaded.
     """
-    from ..options import describe
+    from ..reference import describe
 
     component = part.component
     yield f"{component.kind} {component.name} ({part.package} {part.version})"
@@ -66,9 +66,10 @@ def details(part: Installed, width: int) -> Iterator[str]:
         yield from _indented(f"capabilities: {_capabilities(component.capabilities)}", 2, width)
     rows = describe(load(component.options))
     yield "  options:" if rows else "  options: none"
-    for name, (kind, default, text) in rows.items():
-        yield f"    {name}: {kind} = {default}" if default != "required" else f"    {name}: {kind}"
-        yield from _indented(text, 8, width)
+    for name, key in rows.items():
+        default = "" if key.default is None else f" = {key.default}"
+        yield f"    {name}: {key.type}{default}"
+        yield from _indented(key.help, 8, width)
     yield ""
 
 

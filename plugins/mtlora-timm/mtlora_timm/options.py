@@ -59,12 +59,12 @@ class TimmOptions(BackboneOptions):
     """Whether to take the weights from the hub, by the model's name."""
     image_size: PositiveInt | None = None
     """Side in pixels that pictures are brought to, a multiple of the patch; positions are
-    resampled. None: as the model was trained."""
+    resampled; null: as the model was trained."""
     crop: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Share of a picture's side that is kept, around its middle; 1 keeps the border. None: as the
+    """Share of a picture's side that is kept, around its middle; 1 keeps the border; null: as the
     model was evaluated."""
     pooling: Pooling | None = None
-    """What heads read: the class token (``cls``) or the ``mean`` of the patches. None: the model's
+    """What heads read: the class token (``cls``) or the ``mean`` of the patches; null: the model's
     own way."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format of the frozen weights; features are float32 in any case."""

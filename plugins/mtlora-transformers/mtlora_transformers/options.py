@@ -37,15 +37,15 @@ class TransformersOptions(BackboneOptions):
     """Tokens of an input that are kept."""
     pooling: Pooling | None = None
     """Which token's hidden state heads read: the ``mean`` of all, the first (``cls``) or the
-    ``last``. None: ``last`` for a causal model, ``cls`` for a model of pictures, else ``mean``."""
+    ``last``; null: ``last`` for a causal model, ``cls`` for a model of pictures, else ``mean``."""
     image_size: PositiveInt | None = None
     """Side in pixels of the squares that a model of pictures reads; its positions are interpolated.
-    None: as the model's image processor makes them."""
+    null: as the model's image processor makes them."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format of the frozen weights; features are float32 in any case."""
     quantize: Literal["8bit", "4bit"] | None = None
     """Keep linear weights in 8 or 4 bits (NF4) by the package ``bitsandbytes``, of which 8 bits
-    need 0.48; None: in ``dtype``."""
+    need 0.48; null: in ``dtype``."""
     trust_remote_code: bool = False
     """Whether to run Python code that comes with the model. Read that code first."""
     blocks: Blocks | None = None

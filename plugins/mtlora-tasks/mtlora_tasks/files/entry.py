@@ -131,10 +131,10 @@ class TaskKeys(BaseModel):
     """Where the training rows are."""
     validation: NamesOrShare | None = None
     """Where the rows are that are chosen by, or the share of the training rows that is set aside
-    for it. None: where the data says so, or a tenth."""
+    for it; null: where the data says so, or a tenth."""
     test: NamesOrShare | None = None
     """Where the rows are that are scored by, once, or the share of the training rows that is set
-    aside for it. None: where the data says so, or a tenth."""
+    aside for it; null: where the data says so, or a tenth."""
     text: Columns = "text"
     """The column of the text, or a list of two whose texts make a pair."""
     image: str | None = None
@@ -142,7 +142,7 @@ class TaskKeys(BaseModel):
     label: str = "label"
     """The column of the label."""
     labels: Labels | None = None
-    """The classes in the order of their indices; None: those of the training rows, sorted.
+    """The classes in the order of their indices; null: those of the training rows, sorted.
 
     A column that holds none of these names may hold their indices, from 0.
     """
@@ -151,7 +151,7 @@ class TaskKeys(BaseModel):
     model learns to say the answer."""
     template: Template | None = None
     """Of a causal task: ``prompt`` and ``answer``, with ``{column}`` for what a row has there.
-    None: the texts of ``text`` and of ``label``, as they stand."""
+    null: the texts of ``text`` and of ``label``, as they stand."""
     chat: bool = False
     """Whether a causal task's rows hold chats, written by the model's own chat template."""
     messages: str = "messages"
@@ -159,22 +159,22 @@ class TaskKeys(BaseModel):
     the answer."""
     options: Choices | None = None
     """Of a causal task: the answers to choose from, as they stand in the answer's column, or the
-    column that holds each row's own. None: the answers of the training rows, where they are 64 at
+    column that holds each row's own; null: the answers of the training rows, where they are 64 at
     most and no other row has another."""
     split_by: Literal["seed", "hash"] = "seed"
     """What draws shares and ``limit``: the recipe's seed, or a hash of each row, so that every
     seed has the same splits."""
     metric: Metric | None = None
-    """The primary metric; None: accuracy, for regression spearman. Of causal tasks the recipe's
+    """The primary metric; null: accuracy, for regression spearman. Of causal tasks the recipe's
     ``evaluate:`` says."""
     weight: PositiveFloat = 1.0
     """Factor of the task's loss."""
     limit: PositiveInt | None = None
-    """Most training examples, drawn with the seed in proportion to the classes; None: all."""
+    """Most training examples, drawn with the seed in proportion to the classes; null: all."""
     class_weights: ClassWeights | None = None
     """Factor of each class in the loss; ``balanced``: inverse to its training examples."""
     max_length: PositiveInt | None = None
-    """Tokens of an input that are kept; None: as many as the backbone takes."""
+    """Tokens of an input that are kept; null: as many as the backbone takes."""
     task_column: str | None = None
     """The column that says which task a row belongs to.
 
@@ -186,6 +186,7 @@ class TaskEntry(TaskKeys):
     """One task, or with ``task_column`` and no name, one for each value of the column."""
 
     name: Annotated[str, Field(min_length=1)] | None = None
+    """What the task is called; left out with ``task_column``: a task for each of its values."""
 
     @model_validator(mode="before")
     @classmethod

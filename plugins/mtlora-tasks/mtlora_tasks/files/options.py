@@ -19,13 +19,13 @@ class Defaults(TaskKeys):
     train: Names = ()
     """A file or a list of files, relative to ``root``; ``{name}`` stands for the task's name."""
     validation: NamesOrShare | None = None
-    """Files, or the share of the training rows that is set aside to choose by. None: the rows that
+    """Files, or the share of the training rows that is set aside to choose by; null: the rows that
     an .npz file marks so itself, or a tenth of the training rows."""
     test: NamesOrShare | None = None
-    """Files, or the share of the training rows that is set aside to score by, once. None: as for
+    """Files, or the share of the training rows that is set aside to score by, once; null: as for
     ``validation``."""
     field: str | None = None
-    """The key of a JSON file's one object that holds the rows; None: the file is a list of rows,
+    """The key of a JSON file's one object that holds the rows; null: the file is a list of rows,
     or has one a line."""
 
 

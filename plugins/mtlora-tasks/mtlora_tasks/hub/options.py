@@ -35,10 +35,10 @@ class Defaults(TaskKeys):
     train: Names = ("train",)
     """A split of the dataset, or a list of splits."""
     validation: NamesOrShare | None = None
-    """A split to choose by, or the share of the training rows that is set aside for it. None: the
+    """A split to choose by, or the share of the training rows that is set aside for it; null: the
     split ``validation``, ``valid``, ``val`` or ``dev`` where there is one, or a tenth."""
     test: NamesOrShare | None = None
-    """A split to score by, once, or the share of the training rows that is set aside for it. None:
+    """A split to score by, once, or the share of the training rows that is set aside for it; null:
     the split ``test`` where there is one, or a tenth."""
 
 
