@@ -34,7 +34,10 @@ class Match(StrEnum):
 
 
 What = Annotated[
-    Path, typer.Argument(metavar="RECIPE|ABLATION", help="A recipe's file or bundled name, or an ablation's file.")
+    Path,
+    typer.Argument(
+        metavar="RECIPE|ABLATION", help="A recipe's file or bundled name, or an ablation's file."
+    ),
 ]
 Swaps = Annotated[
     list[str] | None,

@@ -12,7 +12,9 @@ from .events import write
 from .failure import reporting
 from .messages import notes
 
-Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file, or a bundled recipe's name.")]
+Recipe = Annotated[
+    Path, typer.Argument(metavar="RECIPE", help="A recipe file, or a bundled recipe's name.")
+]
 
 
 @reporting

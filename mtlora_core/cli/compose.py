@@ -26,7 +26,9 @@ RUNS = Path("runs")
 
 Recipe = Annotated[
     Path | None,
-    typer.Argument(metavar="RECIPE", help="A recipe file, or a bundled recipe's name; left out with --resume."),
+    typer.Argument(
+        metavar="RECIPE", help="A recipe file, or a bundled recipe's name; left out with --resume."
+    ),
 ]
 Out = Annotated[
     Path | None,
