@@ -38,9 +38,9 @@ def schema(
 ) -> None:
     """Print every key of a recipe, as JSON Schema or as a page.
 
-    The schema is for editors. It has the options of every installed part: an editor that knows it completes their names and
-    marks what does not fit. For the YAML extension of VS Code, write it with --out
-    recipe.schema.json, and as a recipe's first line write
+    The schema is for editors. It has the options of every installed part: an editor that knows
+    it completes their names and marks what does not fit. For the YAML extension of VS Code, write
+    it with --out recipe.schema.json, and as a recipe's first line write
     "# yaml-language-server: $schema=recipe.schema.json".
     """
     registry = installed(first_party_only)
