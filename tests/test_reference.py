@@ -30,7 +30,7 @@ class Entry(Inner):
 
 
 class Outer(BaseModel):
-    word: Literal["mean", "cls"] | None = None
+    word: Literal["wide", "deep"] | None = None
     folder: Path
     empty: str = ""
     defaults: Inner = Inner()
@@ -52,7 +52,7 @@ def test_a_page_of_the_documentation_has_every_key_of_today(
 def test_types_and_defaults_are_as_a_recipe_writes_them() -> None:
     rows = describe(Outer)
 
-    assert rows["word"][:2] == ("mean | cls | null", "null")
+    assert rows["word"][:2] == ("wide | deep | null", "null")
     assert rows["folder"][:2] == ("path", None)
     assert rows["empty"][:2] == ("str", '""')
     assert rows["defaults.width"] == ("int", "3", "In `pixels`, all of them.")
@@ -68,7 +68,7 @@ def test_a_nested_mapping_s_keys_follow_it_and_a_list_s_members_add_theirs() -> 
 def test_a_table_keeps_its_columns_where_a_cell_has_a_bar() -> None:
     lines = [*table(describe(Outer))]
 
-    assert lines[2] == "| `word` | mean \\| cls \\| null | `null` |  |"
+    assert lines[2] == "| `word` | wide \\| deep \\| null | `null` |  |"
     assert all(line.replace("\\|", "").count("|") == 5 for line in lines)
 
 
