@@ -67,7 +67,11 @@ def compose(
     json: Json = False,
     first_party_only: FirstPartyOnly = False,
 ) -> None:
-    """Assemble a recipe's model, train it, and write its run folder."""
+    """Assemble a recipe's model, train it, and write its run folder.
+
+    Under torchrun or accelerate launch, several processes train one model; with --device cuda each
+    takes a GPU of its own.
+    """
     _require_sense(recipe, settings, out, resume, locked)
     mute = _is_helper()
     json = json and not mute
