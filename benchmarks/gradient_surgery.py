@@ -105,7 +105,7 @@ def take_separate_step(session: Session) -> None:
 
 def _losses(session: Session) -> tuple[list[Tensor], Tensor]:
     """Run a forward; return each task's share of the loss, and the features that heads read."""
-    model, device = session.model, session.accelerator.device
+    model, device = session.model, session.engine.device
     batch = session.train.batch(session.picks())
     inputs, labels = batch.inputs.to(device), batch.labels.float().to(device)
     ids = torch.tensor(batch.task_ids, device=device)

@@ -46,7 +46,7 @@ class PlainLoop:
         """Take an optimizer step."""
         session = self.session
         batch = session.train.batch(session.picks())
-        device = session.accelerator.device
+        device = session.engine.device
         inputs = batch.inputs.to(device)
         hidden = self.module(**inputs.tensors).last_hidden_state
         features = self.backbone.pool(hidden, inputs.mask)

@@ -14,7 +14,7 @@ from mtlora_core.registry import Registry
 from mtlora_core.resolve import resolve
 from mtlora_core.tasks import Example, Task, TaskData
 from mtlora_core.train.corpus import Pick
-from mtlora_core.train.engine import make_accelerator
+from mtlora_core.train.engine import make_engine
 from mtlora_core.train.session import Session, start
 
 BLOCK: dict[str, Any] = {
@@ -65,9 +65,9 @@ def session_of(
     with torch.no_grad():
         for adapter in model.adapters:
             adapter.experts.up_factors.normal_(std=1e-3, generator=generator)
-    accelerator = make_accelerator("fp32", options.device)
+    engine = make_engine("fp32", options.device)
     train = plan.recipe.train
-    return start(model, data, train, seed=0, accelerator=accelerator, measure=measure)
+    return start(model, data, train, seed=0, engine=engine, measure=measure)
 
 
 def fix_batch(session: Session, counts: Sequence[int]) -> None:

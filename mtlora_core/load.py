@@ -17,7 +17,7 @@ from .registry import Registry
 from .resolve import Plan, resolve
 from .runfolder import RunFolder
 from .tasks import Split, Task, TaskData
-from .train.engine import make_accelerator
+from .train.engine import make_engine, pick_device
 from .train.evaluate import split_table
 
 
@@ -44,7 +44,7 @@ def load(
         raise RunFolderError(
             [f"{folder}: does not fit the installed parts: {p}" for p in error.problems]
         ) from error
-    return model.to(make_accelerator(device=device).device).eval()
+    return model.to(pick_device(device)).eval()
 
 
 def read_data(folder: Path, registry: Registry) -> tuple[Recipe, list[TaskData]]:
@@ -113,8 +113,8 @@ def evaluate(
     registry = Registry.discover()
     recipe, data = read_data(folder, registry)
     model = load(folder, device=device, registry=registry)
-    accelerator = make_accelerator(recipe.train.precision, device)
+    engine = make_engine(recipe.train.precision, device)
     yield {"event": "phase", "name": f"scoring the {split} split"}
-    scores = split_table(model, data, split, accelerator, recipe.seed)
+    scores = split_table(model, data, split, engine, recipe.seed)
     mean = float(np.mean([each["value"] for each in scores.values()]))
     yield {"event": "evaluated", "split": split, "tasks": scores, "mean": mean}

@@ -11,7 +11,6 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from accelerate import Accelerator
 
 from .compose import compose, load_tasks
 from .conflicts import conflict_rates
@@ -28,7 +27,7 @@ from .tracking import Tracking, tracked
 from .train import checkpoint
 from .train.baselines import Baseline, baselines
 from .train.corpus import Corpus
-from .train.engine import make_accelerator, peak_memory
+from .train.engine import Engine, make_engine, peak_memory
 from .train.evaluate import split_table
 from .train.judging import unreachable
 from .train.loop import advance, keep
@@ -74,8 +73,8 @@ def run(
     """
     begun = perf_counter()
     home = RunFolder(folder)
-    accelerator = make_accelerator(plan.recipe.train.precision, device)
-    if not resume and accelerator.is_main_process:
+    engine = make_engine(plan.recipe.train.precision, device)
+    if not resume and engine.is_main:
         home.require_free()
     elif resume and (finished := [e for e in home.records() if e["event"] == "finished"]):
         yield finished[-1]
@@ -86,12 +85,10 @@ def run(
     yield _phase("loading the backbone")
     model = compose(plan, data)
     options, seed = plan.recipe.train, plan.recipe.seed
-    session = start(
-        model, data, options, seed=seed, accelerator=accelerator, measure=plan.recipe.measure
-    )
-    with _held(home, accelerator) as ours:
-        notices = _opened(home, plan, data, accelerator, resume, locked) if ours else []
-        accelerator.wait_for_everyone()
+    session = start(model, data, options, seed=seed, engine=engine, measure=plan.recipe.measure)
+    with _held(home, engine) as ours:
+        notices = _opened(home, plan, data, engine, resume, locked) if ours else []
+        engine.wait()
         with _under_way(session, home, plan, resume) as emit:
             notices += unreachable(session.validation, plan.recipe.evaluate)
             yield emit(_started(session, home, data, notices))
@@ -176,22 +173,22 @@ def _with_steps(plan: Plan, steps: int | None, resume: bool) -> Plan:
 
 
 @contextmanager
-def _held(home: RunFolder, accelerator: Accelerator) -> Iterator[bool]:
+def _held(home: RunFolder, engine: Engine) -> Iterator[bool]:
     """Keep the folder to this run; give whether this is the process that writes to it."""
-    with home.held() if accelerator.is_main_process else nullcontext():
-        yield accelerator.is_main_process
+    with home.held() if engine.is_main else nullcontext():
+        yield engine.is_main
 
 
 def _opened(
     home: RunFolder,
     plan: Plan,
     data: Sequence[TaskData],
-    accelerator: Accelerator,
+    engine: Engine,
     resume: bool,
     locked: bool,
 ) -> list[str]:
     """Write what a new run is, or compare with what it was; return what is worth saying."""
-    lock = make_lock(plan, data, accelerator.device)
+    lock = make_lock(plan, data, engine.device)
     if not resume:
         home.create(plan.to_json(), lock)
         return []
@@ -210,7 +207,7 @@ def _restore(session: Session, home: RunFolder) -> None:
     size = 0
     if (home.checkpoint / checkpoint.NAME).exists():
         size = checkpoint.restore(session, home.checkpoint)["metrics_size"]
-    if session.accelerator.is_main_process:
+    if session.engine.is_main:
         home.cut_metrics(size)
 
 
@@ -221,7 +218,7 @@ def _train(session: Session, home: RunFolder, emit: Emit) -> Iterator[Event]:
         yield emit(event)
         step = session.progress.step
         due = step % every == 0 and not session.due if every else False
-        if (due or event["event"] == "evaluated") and session.accelerator.is_main_process:
+        if (due or event["event"] == "evaluated") and session.engine.is_main:
             checkpoint.save(session, home.checkpoint, {"metrics_size": home.metrics_size()})
 
 
@@ -230,7 +227,7 @@ def _under_way(session: Session, home: RunFolder, plan: Plan, resume: bool) -> I
     """Bring the session to where the run was, and say what takes its events."""
     if resume:
         _restore(session, home)
-    if not session.accelerator.is_main_process:
+    if not session.engine.is_main:
         yield lambda event: event
         return
     with tracked(plan.recipe.track, home, plan.to_json(), session.progress.step) as tracking:
@@ -268,8 +265,8 @@ def _started(
     return {
         "event": "started",
         "folder": str(home.path),
-        "device": str(session.accelerator.device),
-        "processes": session.accelerator.num_processes,
+        "device": str(session.engine.device),
+        "processes": session.engine.processes,
         "steps": session.steps,
         "resumed_at": session.progress.step,
         "parameters": count_parameters(session.model),
@@ -299,7 +296,7 @@ def _baselines(plan: Plan, session: Session, data: Sequence[TaskData]) -> dict[s
     key = f"{plan.backbone.package}/{plan.backbone.version}/{options}/{weights}"
     model.adapters.detach()
     try:
-        device, size = session.accelerator.device, plan.recipe.evaluate.batch_size
+        device, size = session.engine.device, plan.recipe.evaluate.batch_size
         return baselines(model.backbone, key, data, device, batch_size=size)
     finally:
         model.adapters.attach(model.backbone.module)
@@ -313,7 +310,7 @@ def _untrained(session: Session, data: Sequence[TaskData]) -> dict[str, dict[str
         return {}
     model.adapters.detach()
     try:
-        rows = split_table(model, data, "test", session.accelerator, session.seed)
+        rows = split_table(model, data, "test", session.engine, session.seed)
     finally:
         model.adapters.attach(model.backbone.module)
     return {name: rows[name] for name in causal}
@@ -332,10 +329,10 @@ def _scored(session: Session, plan: Plan, data: Sequence[TaskData]) -> Generator
     if not plan.recipe.evaluate.test:
         return {}
     yield _phase("scoring the test split")
-    rows = split_table(session.model, data, "test", session.accelerator, session.seed)
+    rows = split_table(session.model, data, "test", session.engine, session.seed)
     yield _phase("fitting the baselines")
     untrained = _untrained(session, data)
-    main = session.accelerator.is_main_process
+    main = session.engine.is_main
     beside = _beside(_baselines(plan, session, data) if main else {}, untrained)
     return {name: {**row, **beside.get(name, {})} for name, row in rows.items()}
 
@@ -363,7 +360,7 @@ def _finished(session: Session, rows: Rows, seconds: float) -> Event:
         "stopped_early": session.stopped_early,
         "seconds": seconds,
         "training_seconds": session.progress.seconds,
-        "memory": peak_memory(session.accelerator.device),
+        "memory": peak_memory(session.engine.device),
         "mean": {
             column: float(np.mean([row[key] for row in rows.values()]))
             for column, key in columns.items()

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,6 +23,7 @@ from mtlora_core.resolve import resolve
 from mtlora_core.taskaxis import shared_parameters
 from mtlora_core.tasks import Task
 from mtlora_core.testing.samples import randomized
+from mtlora_core.train.engine import make_engine
 from mtlora_core.train.gradients import TaskRows
 from mtlora_timm.testing import pictures
 
@@ -110,7 +110,7 @@ def collector(
         seed=0,
         forwards=forwards,
         losses=lambda: torch.zeros(len(tasks)),
-        accelerator=Accelerator(cpu=True),
+        engine=make_engine(device="cpu"),
         scale=scale,
     )
 

@@ -23,7 +23,7 @@ from mtlora_core.tasks import Example, Task, TaskData
 from mtlora_core.train import fit, loop
 from mtlora_core.train.baselines import baselines
 from mtlora_core.train.corpus import Corpus, Pick
-from mtlora_core.train.engine import make_accelerator
+from mtlora_core.train.engine import make_engine
 from mtlora_core.train.evaluate import judgements, mean_selected, score_split, split_table
 from mtlora_core.train.judging import unreachable
 from mtlora_core.train.metrics import matches
@@ -131,9 +131,7 @@ def test_options_of_an_example_come_before_those_of_its_task() -> None:
     model, data = model_of(plan_of(evaluate={"by": ["options"]}))
     own = [replace(example, options=(str(example.label),)) for example in data[0].test]
 
-    rows = split_table(
-        model, [replace(data[0], test=own)], "test", make_accelerator(device="cpu"), 0
-    )
+    rows = split_table(model, [replace(data[0], test=own)], "test", make_engine(device="cpu"), 0)
 
     assert rows["repeat"]["value"] == 1
 
@@ -170,7 +168,7 @@ def test_validation_computes_the_primary_score_and_the_loss_only(by: str) -> Non
     model, data = model_of(plan_of(evaluate={"by": [by, other], "max_new_tokens": 2}))
     corpus = Corpus(model.backbone, data, "validation")
 
-    columns = judgements(model, corpus, make_accelerator(device="cpu"), selecting=True)[0]
+    columns = judgements(model, corpus, make_engine(device="cpu"), selecting=True)[0]
 
     names = {"options": {"option-accuracy"}, "generate": {"exact-match", "contains"}}[by]
     assert columns.keys() == {"loss"} | names
@@ -180,7 +178,7 @@ def test_selecting_by_loss_writes_nothing_and_takes_the_lowest() -> None:
     model, data = model_of(plan_of(evaluate={"select": "loss"}))
     corpus = Corpus(model.backbone, data, "validation")
 
-    columns = judgements(model, corpus, make_accelerator(device="cpu"), selecting=True)[0]
+    columns = judgements(model, corpus, make_engine(device="cpu"), selecting=True)[0]
 
     assert columns.keys() == {"loss"}
     tasks, how = [data[0].task], model.answering
@@ -242,7 +240,7 @@ def test_a_forward_without_gradients_has_at_most_batch_size_examples(
 
     for kind in ("collate", "collate_prompts"):
         monkeypatch.setattr(model.backbone, kind, noting(getattr(model.backbone, kind)))
-    judgements(model, corpus, make_accelerator(device="cpu"))
+    judgements(model, corpus, make_engine(device="cpu"))
 
     assert max(sizes) == 3
 
@@ -276,7 +274,7 @@ def test_a_single_example_that_memory_is_too_small_for_ends_with_advice(
     monkeypatch.setattr(model.backbone, "generate", exhausted)
 
     with pytest.raises(TrainingError, match=r"a single example; try a lower backbone\.max_length"):
-        score_split(model, Corpus(model.backbone, data, "validation"), make_accelerator())
+        score_split(model, Corpus(model.backbone, data, "validation"), make_engine())
 
 
 @pytest.mark.parametrize(("losses", "best"), [((0.5, 0.4, 0.6), 2), ((0.4, 0.4, 0.5), 1)])

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 import torch
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 
 from mtlora_core.errors import RecipeError
 from mtlora_core.train import engine
-from mtlora_core.train.engine import make_accelerator, own_device
+from mtlora_core.train.engine import Engine, make_engine, own_device, pick_device
 
 
 @pytest.fixture(autouse=True)
 def _no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LOCAL_RANK", "WORLD_SIZE", "ACCELERATE_TORCH_DEVICE"):
+    for name in ("LOCAL_RANK", "WORLD_SIZE", "ACCELERATE_USE_CPU"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -26,8 +27,8 @@ def launched(monkeypatch: pytest.MonkeyPatch, rank: int, *, of: int, gpus: int) 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
 
 
-@pytest.mark.parametrize("device", [None, "cpu", "cuda", "cuda:1", "mps"])
-def test_a_process_alone_takes_the_device_as_it_is_written(device: str | None) -> None:
+@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:1", "mps"])
+def test_a_process_alone_takes_the_device_as_it_is_written(device: str) -> None:
     assert own_device(device) == device
 
 
@@ -43,9 +44,9 @@ def test_each_of_several_processes_takes_a_gpu_of_its_own(
     assert own_device("cuda") == own
 
 
-@pytest.mark.parametrize("device", [None, "cpu", "mps"])
+@pytest.mark.parametrize("device", ["cpu", "mps"])
 def test_several_processes_take_what_is_no_gpu_as_it_is_written(
-    device: str | None, monkeypatch: pytest.MonkeyPatch
+    device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launched(monkeypatch, 1, of=2, gpus=2)
 
@@ -56,7 +57,7 @@ def test_one_gpu_for_several_processes_is_refused(monkeypatch: pytest.MonkeyPatc
     launched(monkeypatch, 1, of=2, gpus=2)
 
     with pytest.raises(RecipeError) as caught:
-        make_accelerator(device="cuda:1")
+        make_engine(device="cuda:1")
 
     assert caught.value.problems == (
         "device 'cuda:1': would be the only GPU of several processes; write cuda, which gives "
@@ -70,27 +71,79 @@ def test_a_launcher_s_only_process_may_name_its_gpu(monkeypatch: pytest.MonkeyPa
     assert own_device("cuda:1") == "cuda:1"
 
 
-@pytest.mark.parametrize(
-    ("device", "several", "needed", "told"),
-    [
-        ("cuda", True, "cuda:1", None),
-        ("cuda", False, "cuda", "cuda"),
-        ("cuda:1", False, "cuda:1", "cuda:1"),
-    ],
-)
-def test_a_process_s_own_gpu_must_be_there_and_is_left_to_accelerate(
-    device: str, several: bool, needed: str, told: str | None, monkeypatch: pytest.MonkeyPatch
+class Started:
+    """Stands for what accelerate says of one of four processes."""
+
+    num_processes, process_index = 4, 1
+
+    def __init__(self, cpu: bool) -> None:
+        self.cpu = cpu
+
+
+@pytest.mark.parametrize(("device", "gpus", "own"), [("cuda", 4, "cuda:1"), ("cpu", 0, "cpu")])
+def test_each_of_several_processes_has_a_device_and_a_rank(
+    device: str, gpus: int, own: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[str | None] = []
+    asked: list[bool] = []
 
-    def made(**how: Any) -> None:
-        seen.append(os.environ.get("ACCELERATE_TORCH_DEVICE"))
+    def started(*, cpu: bool) -> Started:
+        asked.append(cpu)
+        return Started(cpu)
 
-    if several:
-        launched(monkeypatch, 1, of=2, gpus=2)
-    monkeypatch.setattr(engine, "_require", seen.append)
-    monkeypatch.setattr(engine, "Accelerator", made)
-    make_accelerator(device=device)
+    launched(monkeypatch, 1, of=4, gpus=gpus)
+    monkeypatch.setattr(engine, "_require", lambda device: None)
+    monkeypatch.setattr(engine, "PartialState", started)
 
-    assert seen == [needed, told]
-    assert "ACCELERATE_TORCH_DEVICE" not in os.environ
+    assert make_engine(device=device) == Engine(torch.device(own), "fp32", 4, 1)
+    assert asked == [device == "cpu"]
+
+
+@pytest.fixture
+def own() -> Iterator[Accelerator]:
+    """Give a program's own accelerator, whose state is that of the process."""
+    yield Accelerator(mixed_precision="bf16", cpu=True)
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def product() -> torch.dtype:
+    return (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+
+
+def test_an_engine_leaves_a_program_s_own_accelerator_as_it_is(own: Accelerator) -> None:
+    make_engine("fp32", "cpu")
+    make_engine("fp16", "cpu")
+    pick_device("meta")
+
+    assert own.mixed_precision == "bf16"
+    assert own.device == torch.device("cpu")
+    with own.autocast():
+        assert product() == torch.bfloat16
+
+
+def test_an_engine_leaves_nothing_for_a_later_accelerator_to_find() -> None:
+    before = dict(PartialState._shared_state)
+    make_engine("bf16", "cpu")
+
+    assert PartialState._shared_state == before
+
+
+def test_engines_of_two_precisions_do_not_see_each_other() -> None:
+    engines = [make_engine(precision, "cpu") for precision in ("bf16", "fp32", "fp16")]
+
+    for each, dtype in zip(engines, (torch.bfloat16, torch.float32, torch.float16), strict=True):
+        with each.autocast():
+            assert product() == dtype
+
+
+def test_a_precision_that_a_device_has_not_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"train\.precision: bf16 cannot be had here"):
+        make_engine("bf16", "meta")
+
+
+def test_accelerate_s_own_switch_keeps_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("meta"))
+
+    assert pick_device() == torch.device("meta")
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    assert pick_device() == torch.device("cpu")

@@ -18,7 +18,7 @@ from mtlora_core.model import MultiTaskModel
 from mtlora_core.recipe import load_recipe
 from mtlora_core.resolve import Plan, resolve
 from mtlora_core.train import fit, step
-from mtlora_core.train.engine import make_accelerator
+from mtlora_core.train.engine import make_engine
 from mtlora_core.train.loop import advance
 from mtlora_core.train.session import start
 
@@ -72,6 +72,7 @@ def test_the_loss_falls_and_the_backbone_stays() -> None:
         {"batch_size": 4},
         {"steps": 3},
         {"precision": "bf16"},
+        {"precision": "fp16"},
         {"sampling": "uniform"},
         {"sampling": {"by": "temperature", "temperature": 5.0}},
         {"loss": {"average": "tasks"}},
@@ -258,8 +259,8 @@ def test_fp16_whose_gradient_is_never_finite_ends(monkeypatch: pytest.MonkeyPatc
     plan = plan_with({"steps": 100})
     data = load_tasks(plan)
     model = compose(plan, data)
-    accelerator = make_accelerator("fp32", "cpu")
-    session = start(model, data, plan.recipe.train, seed=0, accelerator=accelerator)
+    engine = make_engine("fp32", "cpu")
+    session = start(model, data, plan.recipe.train, seed=0, engine=engine)
     session.scaler = torch.amp.GradScaler("cpu")
     for parameter in model.heads.parameters():
         parameter.register_hook(lambda gradient: gradient * math.nan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,21 +17,20 @@ from mtlora_core.context import TaskContext
 from mtlora_core.interfaces import Router, Routing, StepRouting
 from mtlora_core.recipe import load_recipe
 from mtlora_core.resolve import resolve
-from mtlora_core.train import statistics
 from mtlora_core.train.gradients import sum_gradients
 from mtlora_core.train.statistics import RoutingStatistics, entropy, learns_from_load, teach
 
 
 class OneOfTwo:
-    """Stands for accelerate in one of two processes."""
+    """Stands for the engine of one of two processes."""
 
-    num_processes = 2
+    processes = 2
 
     def __init__(self, other: Tensor | None = None) -> None:
         self.own = torch.empty(0)
         self.other = other
 
-    def reduce(self, values: Tensor, how: str) -> Tensor:
+    def sum(self, values: Tensor) -> Tensor:
         """Add what the other process gave."""
         self.own = values
         return values if self.other is None else values + self.other
@@ -66,7 +66,7 @@ def test_what_no_process_used_has_no_gradient_not_even_one_of_zero() -> None:
 
 def test_a_single_process_keeps_its_gradients() -> None:
     alone: Any = OneOfTwo()
-    alone.num_processes = 1
+    alone.processes = 1
     (used, unused) = parameters([1, 2], None)
 
     sum_gradients([used, unused], alone)
@@ -107,13 +107,12 @@ class Far:
         return self.values
 
 
-def test_routing_leaves_the_device_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_routing_leaves_the_device_once_a_step() -> None:
     adapters = compose(resolve(load_recipe(toy_recipe()), toy_registry())).adapters
     far = Far(torch.tensor([0.5, 0.5, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.5, 1.0] * 2))
-    monkeypatch.setattr(statistics, "sum_over_processes", lambda row, accelerator: far)
 
-    alone: Any = None
-    found = RoutingStatistics(adapters).finish(alone)
+    elsewhere: Any = SimpleNamespace(sum=lambda row: far)
+    found = RoutingStatistics(adapters).finish(elsewhere)
 
     assert len(found) == 2
     assert [each.load.tolist() for each in found.values()] == [[0.5, 0.5, 0.0, 0.0]] * 2

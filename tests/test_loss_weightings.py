@@ -26,7 +26,7 @@ from mtlora_core.recipe import load_recipe
 from mtlora_core.resolve import Plan, resolve
 from mtlora_core.tasks import TaskData
 from mtlora_core.train import fit
-from mtlora_core.train.engine import make_accelerator
+from mtlora_core.train.engine import make_engine
 from mtlora_core.train.session import start
 
 TRAIN: dict[str, Any] = {"steps": 4, "batch_size": 8, "learning_rate": 1e-2, "evaluate_every": 100}
@@ -224,7 +224,7 @@ def test_several_forwards_know_their_step_s_losses_too_late() -> None:
     data = load_tasks(plan)
     options = plan.recipe.train.model_copy(update={"accumulate": 2})
     with pytest.raises(CompositionError, match="accumulate=2"):
-        start(compose(plan, data), data, options, seed=0, accelerator=make_accelerator())
+        start(compose(plan, data), data, options, seed=0, engine=make_engine())
 
 
 @pytest.mark.parametrize("name", EARLIER)

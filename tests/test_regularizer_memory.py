@@ -27,7 +27,7 @@ from mtlora_core.recipe import load_recipe
 from mtlora_core.resolve import Plan, resolve
 from mtlora_core.run import run
 from mtlora_core.tensors import read
-from mtlora_core.train.engine import make_accelerator
+from mtlora_core.train.engine import make_engine
 from mtlora_core.train.gradients import rows
 from mtlora_core.train.memory import memory, remember, undoing
 from mtlora_core.train.session import Session, start
@@ -106,8 +106,8 @@ def session_of(*regularizers: Any, train: Mapping[str, Any] | None = None) -> Se
     plan = plan_with(*regularizers, train=train)
     data = load_tasks(plan)
     model = compose(plan, data)
-    accelerator = make_accelerator("fp32", "cpu")
-    return start(model, data, plan.recipe.train, seed=0, accelerator=accelerator)
+    engine = make_engine("fp32", "cpu")
+    return start(model, data, plan.recipe.train, seed=0, engine=engine)
 
 
 def records(folder: Path) -> list[dict[str, Any]]:

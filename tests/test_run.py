@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate import Accelerator
 from toys import toy_recipe, toy_registry
 
 from mtlora_core.compose import load_tasks
@@ -27,7 +26,7 @@ from mtlora_core.resolve import Plan, resolve
 from mtlora_core.run import describe, free_folder, run
 from mtlora_core.tasks import Example, TaskData
 from mtlora_core.tensors import read
-from mtlora_core.train.engine import make_accelerator
+from mtlora_core.train.engine import Engine, make_engine
 
 TIMES = (
     "seconds",
@@ -183,11 +182,11 @@ def test_a_run_is_scored_on_the_device_that_is_asked_for(
     finished(tmp_path / "run")
     home, asked = sys.modules[evaluate.__module__], []
 
-    def noted(precision: Any = "fp32", device: str | None = None) -> Accelerator:
+    def noted(precision: Any = "fp32", device: str | None = None) -> Engine:
         asked.append(device)
-        return make_accelerator(precision, "cpu")
+        return make_engine(precision, "cpu")
 
-    monkeypatch.setattr(home, "make_accelerator", noted)
+    monkeypatch.setattr(home, "make_engine", noted)
     monkeypatch.setattr(Registry, "discover", lambda *args, **kwargs: toy_registry())
     list(evaluate(tmp_path / "run", device="cuda:7"))
 

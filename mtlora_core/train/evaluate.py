@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from accelerate import Accelerator
-from accelerate.utils import gather_object
 from numpy.typing import NDArray
 
 from ..model import MultiTaskModel
@@ -15,6 +13,7 @@ from ..recipe import EvaluateOptions
 from ..shortage import explained
 from ..tasks import Split, Task, TaskData
 from .corpus import Corpus, Pick
+from .engine import Engine
 from .judging import Judgement, judged
 from .metrics import interval, primary, score, wilson
 
@@ -29,23 +28,23 @@ Columns = Mapping[str, NDArray[Any]]
 
 
 def judgements(
-    model: MultiTaskModel, corpus: Corpus, accelerator: Accelerator, *, selecting: bool = False
+    model: MultiTaskModel, corpus: Corpus, engine: Engine, *, selecting: bool = False
 ) -> list[Columns]:
     """Answer every example of every task; return what is known of the answers, by task.
 
     The examples are shared out over the processes, and every process gets all the answers.
 
     Args:
-        model: On the accelerator's device.
+        model: On the engine's device.
         corpus: The examples.
-        accelerator: Shares the examples out.
+        engine: Shares the examples out.
         selecting: Whether only what selects a step is wanted, and not every metric.
     """
     picks = [Pick(t, i) for t, rows in enumerate(corpus.encoded) for i in range(len(rows))]
-    own = picks[accelerator.process_index :: accelerator.num_processes]
-    with accelerator.autocast(), explained(*SINGLE):
+    own = picks[engine.rank :: engine.processes]
+    with engine.autocast(), explained(*SINGLE):
         given = judged(model, corpus, own, selecting=selecting)
-    gathered = dict(_gather([*zip(own, given, strict=True)], accelerator))
+    gathered = dict(engine.gather([*zip(own, given, strict=True)]))
     return [
         _columns([gathered[Pick(t, i)] for i in range(len(rows))])
         for t, rows in enumerate(corpus.encoded)
@@ -53,10 +52,10 @@ def judgements(
 
 
 def score_split(
-    model: MultiTaskModel, corpus: Corpus, accelerator: Accelerator
+    model: MultiTaskModel, corpus: Corpus, engine: Engine
 ) -> dict[str, dict[str, float]]:
     """Return what selects a step: the metrics of every task's objective, by task."""
-    found = judgements(model, corpus, accelerator, selecting=True)
+    found = judgements(model, corpus, engine, selecting=True)
     return {corpus.tasks[t].name: _metrics(corpus, t, own) for t, own in enumerate(found)}
 
 
@@ -64,21 +63,21 @@ def split_table(
     model: MultiTaskModel,
     data: Sequence[TaskData],
     split: Split,
-    accelerator: Accelerator,
+    engine: Engine,
     seed: int,
 ) -> dict[str, dict[str, Any]]:
     """Return a row for each task: the primary metric, its 95 % interval, and all metrics.
 
     Args:
-        model: In eval mode or not; on the accelerator's device.
+        model: In eval mode or not; on the engine's device.
         data: The tasks the model was composed with.
         split: Which examples.
-        accelerator: Shares the examples out.
+        engine: Shares the examples out.
         seed: Of the bootstrap.
     """
     corpus = Corpus(model.backbone, data, split)
     rows = {}
-    for t, columns in enumerate(judgements(model, corpus, accelerator)):
+    for t, columns in enumerate(judgements(model, corpus, engine)):
         task, metrics = corpus.tasks[t], _metrics(corpus, t, columns)
         low, high = _interval(corpus, t, columns, seed)
         rows[task.name] = {
@@ -135,9 +134,3 @@ def _labels(corpus: Corpus, t: int) -> NDArray[Any]:
 
 def _columns(rows: Sequence[Judgement]) -> Columns:
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
-
-
-def _gather(
-    given: list[tuple[Pick, Judgement]], accelerator: Accelerator
-) -> list[tuple[Pick, Judgement]]:
-    return given if accelerator.num_processes == 1 else gather_object(given)

@@ -9,7 +9,7 @@ from typing import Any
 from ..model import MultiTaskModel
 from ..recipe import MeasureOptions, TrainOptions
 from ..tasks import TaskData
-from .engine import make_accelerator
+from .engine import make_engine
 from .evaluate import mean_loss, mean_selected, score_split
 from .session import Session, start
 from .step import take_step
@@ -40,8 +40,8 @@ def fit(
     Raises:
         TrainingError: a loss or the gradient is not finite, or memory ran out.
     """
-    accelerator = make_accelerator(options.precision, device)
-    session = start(model, data, options, seed=seed, accelerator=accelerator, measure=measure)
+    engine = make_engine(options.precision, device)
+    session = start(model, data, options, seed=seed, engine=engine, measure=measure)
     yield from advance(session)
     keep(session)
 
@@ -65,7 +65,7 @@ def keep(session: Session) -> None:
 
 def _validate(session: Session) -> dict[str, Any]:
     begun, progress = perf_counter(), session.progress
-    scores = score_split(session.model, session.validation, session.accelerator)
+    scores = score_split(session.model, session.validation, session.engine)
     mean = mean_selected(session.model.tasks, scores, session.model.answering)
     # Of answers that are all right or all wrong alike, the likelier ones are better.
     loss = mean_loss(scores)

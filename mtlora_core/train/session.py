@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from ..errors import CompositionError
@@ -15,6 +14,7 @@ from ..model import MultiTaskModel
 from ..recipe import MeasureOptions, TrainOptions
 from ..tasks import TaskData
 from .corpus import Corpus, Pick
+from .engine import Engine
 from .optimizer import make_optimizer
 from .sampling import batches_per_epoch, epoch
 
@@ -49,7 +49,7 @@ class Session:
     model: MultiTaskModel
     options: TrainOptions
     seed: int
-    accelerator: Accelerator
+    engine: Engine
     train: Corpus
     validation: Corpus
     measure: MeasureOptions = field(default_factory=MeasureOptions)
@@ -60,7 +60,7 @@ class Session:
     def __post_init__(self) -> None:
         self.optimizer = make_optimizer(self.model, self.options)
         self.scaler = torch.amp.GradScaler(
-            self.accelerator.device.type, enabled=self.options.precision == "fp16"
+            self.engine.device.type, enabled=self.options.precision == "fp16"
         )
         self.lengths = self.train.lengths
         self.per_epoch = batches_per_epoch(
@@ -119,10 +119,10 @@ def start(
     options: TrainOptions,
     *,
     seed: int,
-    accelerator: Accelerator,
+    engine: Engine,
     measure: MeasureOptions | None = None,
 ) -> Session:
-    """Return a session at step 0; the model is moved to the accelerator's device.
+    """Return a session at step 0; the model is moved to the engine's device.
 
     Raises:
         CompositionError: the model's weighting cannot do with these options.
@@ -133,7 +133,7 @@ def start(
             f"{weighting.name!r} weighs the losses of a step by these losses, which are known too "
             f"late with accumulate={options.accumulate}; take 1"
         )
-    model.to(accelerator.device)
+    model.to(engine.device)
     train, validation = (Corpus(model.backbone, data, s) for s in ("train", "validation"))
     measure = measure or MeasureOptions()
-    return Session(model, options, seed, accelerator, train, validation, measure)
+    return Session(model, options, seed, engine, train, validation, measure)

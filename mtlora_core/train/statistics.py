@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from ..adapters import Adapter, Adapters
 from ..interfaces import Router, Routing, StepRouting
-from .gradients import sum_over_processes
+from .engine import Engine
 
 
 def entropy(routing: Routing) -> Tensor:
@@ -62,13 +61,13 @@ class RoutingStatistics:
             )
             self._sums[site] += row * tokens
 
-    def finish(self, accelerator: Accelerator) -> dict[str, StepRouting]:
+    def finish(self, engine: Engine) -> dict[str, StepRouting]:
         """Return what each site's routing came to over all forwards and processes, on the CPU."""
         if not self._sums:
             return {}
         sizes = [row.numel() for row in self._sums.values()]
         # Brought to the CPU once, for all sites.
-        total = sum_over_processes(torch.cat([*self._sums.values()]), accelerator).cpu()
+        total = engine.sum(torch.cat([*self._sums.values()])).cpu()
         rows = zip(self._sums, total.split(sizes), strict=True)
         return {site: _step_routing(row[:-1] / row[-1]) for site, row in rows}
 

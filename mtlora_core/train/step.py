@@ -16,7 +16,6 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
@@ -25,6 +24,7 @@ from ..interfaces import StepRouting
 from ..seeds import derive
 from ..shortage import explained
 from .corpus import Batch, Pick
+from .engine import Engine
 from .gradients import TaskRows, conflicts, sum_gradients
 from .memory import undoing
 from .objectives import example_losses, shares
@@ -50,7 +50,7 @@ def take_step(session: Session) -> dict[str, Any]:
     begun, model, progress = perf_counter(), session.model, session.progress
     model.train()
     rate = set_rate(session.optimizer, session.options, progress.step, session.steps)
-    rank = session.accelerator.process_index
+    rank = session.engine.rank
     torch.manual_seed(derive(session.seed, "dropout", progress.step, rank))
     step = _Step(session, session.picks())
     with _cleared(session), undoing(model.adapters) as undo:
@@ -64,7 +64,7 @@ def take_step(session: Session) -> dict[str, Any]:
         step.weighing.learn()
     else:  # in fp16, which left the step out
         undo()
-    routing = step.statistics.finish(session.accelerator)
+    routing = step.statistics.finish(session.engine)
     teach(model.adapters, routing)
     progress.step += 1
     seconds = perf_counter() - begun
@@ -129,7 +129,7 @@ class _Step:
             seed=derive(session.seed, "transform", session.progress.step),
             forwards=session.options.accumulate,
             losses=lambda: self.means,
-            accelerator=session.accelerator,
+            engine=session.engine,
             scale=session.scaler.get_scale(),
         )
 
@@ -143,9 +143,9 @@ class _Step:
 
     def accumulate(self) -> None:
         """Add the gradients of every forward of this process, by task where that is wanted."""
-        options, accelerator = self.session.options, self.session.accelerator
+        options, engine = self.session.options, self.session.engine
         with nullcontext() if self.rows is None else self.rows.collecting():
-            for part in _parts(self.picks, options.accumulate, accelerator):
+            for part in _parts(self.picks, options.accumulate, engine):
                 self._accumulate(part)
             # Also on a process that a small step leaves without a forward: weights of the step's
             # own losses are made of all processes'.
@@ -171,8 +171,8 @@ class _Step:
     def _task_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Run a forward; return each task's part of the step's loss, unweighted."""
         session = self.session
-        device = session.accelerator.device
-        with session.accelerator.autocast():
+        device = session.engine.device
+        with session.engine.autocast():
             outputs = session.model(batch.inputs.to(device), batch.task_ids)
         labels, units = batch.labels.float().to(device), batch.units.float().to(device)
         parts = {}
@@ -207,7 +207,7 @@ class _Step:
 
         Asked for after the last forward, by all processes alike.
         """
-        totals = self.tally.totals([f"loss {n}" for n in self.counts], self.session.accelerator)
+        totals = self.tally.totals([f"loss {n}" for n in self.counts], self.session.engine)
         return totals / totals.new_tensor([*self.counts.values()])
 
     def weights(self) -> dict[str, Any]:
@@ -230,7 +230,7 @@ class _Step:
         """Return the step's sums over forwards and processes."""
         penalties = (p.name for p in self.session.model.adapters.penalties)
         names = [f"loss {n}" for n in self.counts] + [f"penalty {n}" for n in penalties]
-        return self.tally.finish([*names, "total", "tokens"], self.session.accelerator)
+        return self.tally.finish([*names, "total", "tokens"], self.session.engine)
 
     def losses(self, sums: Mapping[str, float]) -> dict[str, Any]:
         """Return the record's losses: the step's, each task's mean, each penalty's."""
@@ -246,20 +246,18 @@ class _Step:
         }
 
 
-def _parts(
-    picks: Sequence[Pick], accumulate: int, accelerator: Accelerator
-) -> Iterator[Sequence[Pick]]:
+def _parts(picks: Sequence[Pick], accumulate: int, engine: Engine) -> Iterator[Sequence[Pick]]:
     """Yield this process's forwards of a step; a small last step may have fewer."""
-    total = accumulate * accelerator.num_processes
+    total = accumulate * engine.processes
     for forward in range(accumulate):
-        if part := picks[forward * accelerator.num_processes + accelerator.process_index :: total]:
+        if part := picks[forward * engine.processes + engine.rank :: total]:
             yield part
 
 
 def _update(session: Session, rows: TaskRows | None) -> float:
     """Sum, transform, unscale and clip the gradients, then step; return their norm unclipped."""
     parameters = [p for group in session.optimizer.param_groups for p in group["params"]]
-    sum_gradients(parameters, session.accelerator)
+    sum_gradients(parameters, session.engine)
     if rows is not None:
         rows.finish()
     session.scaler.unscale_(session.optimizer)

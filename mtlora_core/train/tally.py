@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
-from .gradients import sum_over_processes
+from .engine import Engine
 
 
 class Tally:
@@ -22,21 +21,21 @@ class Tally:
         value = value.detach().double() if value.device.type != "mps" else value.detach()
         self._sums[name] = self._sums[name] + value if name in self._sums else value
 
-    def totals(self, names: Sequence[str], accelerator: Accelerator) -> Tensor:
+    def totals(self, names: Sequence[str], engine: Engine) -> Tensor:
         """Return the sums over processes on the device; what a process did not see counts as 0.
 
         Args:
             names: What to sum, the same on every process.
-            accelerator: Says which processes there are.
+            engine: Says which processes there are.
         """
         # Of the type that `add` keeps: a process without a forward sends as many bytes as others.
-        wide = torch.float32 if accelerator.device.type == "mps" else torch.float64
-        zero = torch.zeros((), dtype=wide, device=accelerator.device)
-        rows = torch.stack([self._sums.get(name, zero).to(accelerator.device) for name in names])
-        return sum_over_processes(rows, accelerator)
+        wide = torch.float32 if engine.device.type == "mps" else torch.float64
+        zero = torch.zeros((), dtype=wide, device=engine.device)
+        rows = torch.stack([self._sums.get(name, zero).to(engine.device) for name in names])
+        return engine.sum(rows)
 
-    def finish(self, names: Sequence[str], accelerator: Accelerator) -> dict[str, float]:
+    def finish(self, names: Sequence[str], engine: Engine) -> dict[str, float]:
         """Return :meth:`totals` by name, on the CPU."""
         if not names:
             return {}
-        return dict(zip(names, self.totals(names, accelerator).tolist(), strict=True))
+        return dict(zip(names, self.totals(names, engine).tolist(), strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .conflicts import conflicts
-from .processes import sum_gradients, sum_over_processes
+from .processes import sum_gradients
 from .rows import TaskRows
 
-__all__ = ["TaskRows", "conflicts", "sum_gradients", "sum_over_processes"]
+__all__ = ["TaskRows", "conflicts", "sum_gradients"]

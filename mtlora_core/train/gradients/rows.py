@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ...adapters import Adapters, ScopedTransform
@@ -16,6 +15,7 @@ from ...errors import CompositionError
 from ...groups import Group, grouped, shared_modules
 from ...interfaces import TaskGradients
 from ...taskaxis import TaskAxis
+from ..engine import Engine
 from .processes import sum_gradients
 
 CHUNK = 2**24
@@ -39,7 +39,7 @@ class TaskRows:
         forwards: How many forwards share the step.
         losses: Returns the mean loss of each of these tasks, ``[T]``, over all forwards and
             processes; called after the last forward, by all processes alike.
-        accelerator: Says which processes there are.
+        engine: Says which processes there are.
         scale: What the loss is multiplied by, which rows are freed of for the transform.
     """
 
@@ -51,12 +51,12 @@ class TaskRows:
         seed: int,
         forwards: int,
         losses: Callable[[], Tensor],
-        accelerator: Accelerator,
+        engine: Engine,
         scale: float = 1.0,
     ) -> None:
         scoped = adapters.transform or ScopedTransform("sum", "per-matrix", summed)
         self.adapters, self.transform = adapters, scoped.transform
-        self.seed, self.scale, self.accelerator = seed, scale, accelerator
+        self.seed, self.scale, self.engine = seed, scale, engine
         self.losses = losses
         self.gramians: dict[nn.Parameter, Tensor] = {}
         self.axis = TaskAxis(
@@ -66,7 +66,7 @@ class TaskRows:
             penalized=bool(adapters.penalties) and adapters.transform is not None,
         )
         self._groups = grouped(adapters, scoped.scope)
-        alone = forwards == 1 and accelerator.num_processes == 1
+        alone = forwards == 1 and engine.processes == 1
         self._streams = alone and scoped.scope != "global"
         self._missing = [{*group} for group in self._groups]
         self._ready: list[int] = []
@@ -151,7 +151,7 @@ class TaskRows:
     def _combine(self) -> None:
         """Transform the groups that are ready, and free their rows."""
         leaves = [self.axis.leaves[p].tensor for each in self._ready for p in self._groups[each]]
-        sum_gradients(leaves, self.accelerator)
+        sum_gradients(leaves, self.engine)
         used = {each: group for each in self._ready if (group := self._used(self._groups[each]))}
         self._ready = []
         if not used:
