@@ -148,6 +148,13 @@ def _without_dropout(config: Any) -> Any:
 
 def _place(options: TransformersOptions) -> str:
     folder = folder_of(options.model)
+    if folder is None and Path(options.model).is_dir():
+        # The library would take the current folder's, whatever the recipe meant.
+        raise CompositionError(
+            f"model {options.model!r} is one of the hub, and the current folder has a folder of "
+            f"that name: write its path, {Path(options.model).absolute()}, if it is meant, or run "
+            "elsewhere"
+        )
     return options.model if folder is None else str(folder)
 
 

@@ -19,6 +19,7 @@ from mtlora_core.interfaces import Inputs
 from mtlora_core.options import RecipeText, describe
 from mtlora_transformers.backbone import TransformersBackbone
 from mtlora_transformers.build import build
+from mtlora_transformers.loading import load_config
 from mtlora_transformers.options import TransformersOptions
 from mtlora_transformers.testing import save_tiny
 
@@ -90,6 +91,17 @@ def test_a_folder_is_absolute_once_read_so_that_a_saved_recipe_still_finds_it(
 
     assert again == read
     assert type(read.model) is str
+
+
+def test_a_folder_here_is_never_taken_for_a_model_of_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_tiny(tmp_path / "tiny", "bert")
+    monkeypatch.chdir(tmp_path)
+    options = TransformersOptions(model=RecipeText("tiny", tmp_path / "elsewhere"))
+
+    with pytest.raises(CompositionError, match=r"one of the hub, and .* write its path, /.*tiny"):
+        load_config(options)
 
 
 def test_a_model_may_be_a_folder_of_an_installed_package_which_is_not_imported(
