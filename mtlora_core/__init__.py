@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         RecipeError,
         RunFolderError,
         TrainingError,
+        VersionWarning,
     )
     from .hookspecs import hookimpl
     from .load import evaluate, load
@@ -46,6 +47,7 @@ _HOMES = {
     "Registry": "registry",
     "RunFolderError": "errors",
     "TrainingError": "errors",
+    "VersionWarning": "errors",
     "attach": "compose",
     "compose": "compose",
     "conflict_rates": "conflicts",
@@ -72,6 +74,7 @@ __all__ = [
     "Registry",
     "RunFolderError",
     "TrainingError",
+    "VersionWarning",
     "attach",
     "compose",
     "conflict_rates",

@@ -14,7 +14,7 @@ exception is a bug of ours and keeps its traceback.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class MtloraError(Exception):
@@ -58,3 +58,17 @@ class TrainingError(MtloraError):
     """A run that had started could not go on; its last good checkpoint is kept."""
 
     status = 1
+
+
+class VersionWarning(UserWarning):
+    """A run is loaded by plugins of other versions than it was made with."""
+
+
+def require_known(what: str, value: str, known: Sequence[str]) -> None:
+    """Refuse an argument that is none of those known.
+
+    Raises:
+        MtloraError: it is not; with the argument's name and all that are.
+    """
+    if value not in known:
+        raise MtloraError(f"{what}: {value!r} is unknown; known: {', '.join(known)}")

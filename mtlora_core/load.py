@@ -2,87 +2,56 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from .compose import compose, load_tasks
-from .errors import CompositionError, RunFolderError
+from .errors import VersionWarning, require_known
+from .finished import read_run
+from .lock import other_versions
 from .model import MultiTaskModel
-from .recipe import Recipe
 from .registry import Registry
 from .resolve import Plan, resolve
 from .runfolder import RunFolder
-from .tasks import Split, Task, TaskData
-from .train.engine import make_engine, pick_device
+from .tasks import Split
+from .train.engine import make_engine
 from .train.evaluate import split_table
 
 
 def load(
-    folder: str | Path, *, device: str | None = None, registry: Registry | None = None
+    folder: str | Path,
+    *,
+    device: str | None = None,
+    overrides: Sequence[str] = (),
+    registry: Registry | None = None,
 ) -> MultiTaskModel:
     """Return the trained model of a finished run, in eval mode.
+
+    Warns with :class:`~mtlora_core.errors.VersionWarning` of each plugin that is of another version
+    than the run's.
 
     Args:
         folder: The run folder.
         device: Such as ``cpu`` or ``cuda:1``; None takes the best there is.
+        overrides: Changes of its recipe, such as ``backbone.model=DIR`` of a model that has moved;
+            relative paths are relative to the current folder.
         registry: The parts; None discovers those installed.
 
     Raises:
         RunFolderError: the folder is no finished run, or its adapter is damaged.
         RecipeError: a part of the run is not installed.
     """
-    values, recipe, tasks = RunFolder(Path(folder)).read_adapter()
-    plan = resolve(recipe, registry or Registry.discover(), data=False)
-    model = compose(plan, tasks)
-    try:
-        model.load_trained_state(values)
-    except CompositionError as error:
-        raise RunFolderError(
-            [f"{folder}: does not fit the installed parts: {p}" for p in error.problems]
-        ) from error
-    return model.to(pick_device(device)).eval()
+    run = read_run(folder, overrides=overrides, registry=registry)
+    for notice in run.plan.notices:
+        warnings.warn(f"{folder}: {notice}", VersionWarning, stacklevel=2)
+    return run.model(device)
 
 
-def read_data(folder: Path, registry: Registry) -> tuple[Recipe, list[TaskData]]:
-    """Return the recipe of a finished run, and its tasks with their data as it is now.
-
-    Raises:
-        RunFolderError: the folder is no finished run, or the data no longer has the tasks that
-            it learnt: their names, in their order, and the classes of each.
-        MtloraError: a part is not installed, or the data cannot be read.
-    """
-    _, recipe, learnt = RunFolder(folder).read_adapter()
-    data = load_tasks(resolve(recipe, registry))
-    if changed := [*_changed(learnt, [each.task for each in data])]:
-        advice = "bring the data back as it was, or train anew"
-        raise RunFolderError([f"{folder}: {line}; {advice}" for line in changed])
-    return recipe, data
-
-
-def _changed(learnt: Sequence[Task], now: Sequence[Task]) -> Iterator[str]:
-    """Yield how tasks are no longer those that a model answers, by position."""
-    names, found = ([task.name for task in tasks] for tasks in (learnt, now))
-    if names != found:
-        yield f"it learnt the tasks {', '.join(names)}, and the data now has {', '.join(found)}"
-        return
-    for before, after in zip(learnt, now, strict=True):
-        if before.objective != after.objective:
-            yield f"task {before.name!r} was {before.objective}, and is now {after.objective}"
-        elif before.objective == "classification" and before.labels != after.labels:
-            yield f"task {before.name!r} has other classes now: {_difference(before, after)}"
-
-
-def _difference(before: Task, after: Task) -> str:
-    new = [f"new {label!r}" for label in after.labels if label not in before.labels]
-    gone = [f"{label!r} is gone" for label in before.labels if label not in after.labels]
-    return ", ".join([*new, *gone]) or "the same in another order"
-
-
-def plan_of(folder: Path, registry: Registry) -> Plan:
+def plan_of(folder: str | Path, registry: Registry) -> Plan:
     """Return the plan of a run folder, to resume it.
 
     Raises:
@@ -90,30 +59,37 @@ def plan_of(folder: Path, registry: Registry) -> Plan:
         RecipeError: a part of the run is not installed.
     """
     home = RunFolder(folder)
-    recipe = home.read_recipe()
-    plan = resolve(recipe, registry)
-    versions = home.read_lock().get("plugins", {})
-    notices = [
-        f"{bound.package} is version {bound.version}, the run was made with {old['version']}"
-        for _, bound in plan.parts()
-        if (old := versions.get(bound.package)) and old["version"] != bound.version
-    ]
-    return replace(plan, notices=(*plan.notices, *dict.fromkeys(notices)))
+    plan = resolve(home.read_recipe(), registry)
+    return replace(plan, notices=(*plan.notices, *other_versions(plan, home.read_lock())))
 
 
 def evaluate(
-    folder: Path, *, split: Split = "test", device: str | None = None
+    folder: str | Path,
+    *,
+    split: Split = "test",
+    device: str | None = None,
+    overrides: Sequence[str] = (),
+    registry: Registry | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Score a finished run again; yield phases and one ``evaluated`` event.
+    """Score a finished run again; yield phases, notes, and one ``evaluated`` event.
+
+    Args:
+        folder: The run folder.
+        split: Which examples.
+        device: Such as ``cpu`` or ``cuda:1``; None takes the best there is.
+        overrides: Changes of its recipe, such as ``tasks.root=DIR`` of data that has moved.
+        registry: The parts; None discovers those installed.
 
     Raises:
         MtloraError: as :func:`load`; the data cannot be read.
     """
+    require_known("split", split, get_args(Split))
     yield {"event": "phase", "name": "loading the run"}
-    registry = Registry.discover()
-    recipe, data = read_data(folder, registry)
-    model = load(folder, device=device, registry=registry)
+    run = read_run(folder, overrides=overrides, registry=registry, data=True)
+    yield from ({"event": "note", "text": notice} for notice in run.plan.notices)
+    recipe, data = run.plan.recipe, run.data()
     engine = make_engine(recipe.train.precision, device)
+    model = run.model(device)
     yield {"event": "phase", "name": f"scoring the {split} split"}
     scores = split_table(model, data, split, engine, recipe.seed)
     mean = float(np.mean([each["value"] for each in scores.values()]))

@@ -50,9 +50,24 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [f"{key}: was {old}, is {new}" for key, old, new in changes(before, now)]
 
 
+def other_versions(plan: Plan, lock: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a line for every plugin of a plan whose version is not that of a run's lock."""
+    versions = lock.get("plugins", {})
+    return tuple(
+        dict.fromkeys(
+            f"{bound.package} is version {bound.version}, the run was made with {old['version']}"
+            for _, bound in plan.parts()
+            if (old := versions.get(bound.package)) and old["version"] != bound.version
+        )
+    )
+
+
 def hash_package(package: str) -> str | None:
     """Return a SHA-256 over the files of an importable package, or None for one without files."""
-    spec = find_spec(package)
+    try:
+        spec = find_spec(package)
+    except ValueError:  # it was made rather than imported, as a notebook's or a script's __main__
+        return None
     if spec is None or not spec.submodule_search_locations:
         return None if spec is None or spec.origin is None else _hash_files([Path(spec.origin)])
     roots = [Path(root) for root in spec.submodule_search_locations]

@@ -14,6 +14,7 @@ import numpy as np
 
 from .compose import compose, load_tasks
 from .conflicts import conflict_rates
+from .device import peak_memory
 from .errors import RecipeError, RunFolderError
 from .groups import count_shared
 from .lock import differences, make_lock
@@ -27,7 +28,7 @@ from .tracking import Tracking, tracked
 from .train import checkpoint
 from .train.baselines import Baseline, baselines
 from .train.corpus import Corpus
-from .train.engine import Engine, make_engine, peak_memory
+from .train.engine import Engine, make_engine
 from .train.evaluate import split_table
 from .train.judging import unreachable
 from .train.loop import advance, keep
@@ -46,7 +47,7 @@ backbone of a causal task before training."""
 
 def run(
     plan: Plan,
-    folder: Path,
+    folder: str | Path,
     *,
     device: str | None = None,
     steps: int | None = None,

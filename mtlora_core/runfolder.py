@@ -32,8 +32,8 @@ class RunFolder:
         path: The folder; nothing is made or read here.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | Path) -> None:
+        self.path = path = Path(path)
         self.recipe = path / "recipe.yaml"
         self.lock = path / "lock.json"
         self.metrics = path / "metrics.jsonl"
@@ -168,12 +168,18 @@ class RunFolder:
         }
         tensors.save(self.adapter, model.trained_state(), header)
 
-    def read_adapter(self) -> tuple[dict[str, Any], Recipe, Sequence[Task]]:
+    def read_adapter(
+        self, overrides: Sequence[str] = ()
+    ) -> tuple[dict[str, Any], Recipe, Sequence[Task]]:
         """Return the tensors, the recipe and the tasks of the adapter.
+
+        Args:
+            overrides: Changes of the recipe, as for :func:`~mtlora_core.recipe.load_recipe`.
 
         Raises:
             RunFolderError: this is no run folder, the run is not finished, or the file is damaged
                 or of another format.
+            RecipeError: an override is not right.
         """
         self._require_run()
         if not self.adapter.exists():
@@ -189,7 +195,10 @@ class RunFolder:
                 f"{self.adapter}: is of format {header.get('format')}, this mtlora reads {FORMAT}"
             )
         tasks = [Task.from_json(each) for each in json.loads(header["tasks"])]
-        return values, load_recipe(json.loads(header["recipe"])), tasks
+        # Its paths are absolute. A name that is no path, such as a model's on the hub, is looked up
+        # in no folder: nothing is inside a file.
+        recipe = load_recipe(json.loads(header["recipe"]), overrides, folder=self.adapter)
+        return values, recipe, tasks
 
     def _require_run(self) -> None:
         if not self.path.exists():

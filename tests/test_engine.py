@@ -9,9 +9,11 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 
+from mtlora_core import device as devices
+from mtlora_core.device import own_device, pick_device
 from mtlora_core.errors import RecipeError
 from mtlora_core.train import engine
-from mtlora_core.train.engine import Engine, make_engine, own_device, pick_device
+from mtlora_core.train.engine import Engine, make_engine
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +93,7 @@ def test_each_of_several_processes_has_a_device_and_a_rank(
         return Started(cpu)
 
     launched(monkeypatch, 1, of=4, gpus=gpus)
-    monkeypatch.setattr(engine, "_require", lambda device: None)
+    monkeypatch.setattr(devices, "_require", lambda device: None)
     monkeypatch.setattr(engine, "PartialState", started)
 
     assert make_engine(device=device) == Engine(torch.device(own), "fp32", 4, 1)

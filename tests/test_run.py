@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from toys import toy_recipe, toy_registry
 
+from mtlora_core import finished as finished_run
 from mtlora_core.compose import load_tasks
 from mtlora_core.errors import MtloraError, RunFolderError, TrainingError
 from mtlora_core.hookspecs import hookimpl
@@ -63,7 +65,7 @@ def resumed(folder: Path, **how: Any) -> list[dict[str, Any]]:
     return list(run(plan, folder, resume=True, device="cpu", **how))
 
 
-def finished(folder: Path, **changes: Any) -> list[dict[str, Any]]:
+def finished(folder: str | Path, **changes: Any) -> list[dict[str, Any]]:
     return list(run(plan_with(**changes), folder, device="cpu"))
 
 
@@ -82,7 +84,7 @@ def lines(folder: Path) -> list[Mapping[str, Any]]:
 
 
 def test_a_run_leaves_its_recipe_lock_metrics_adapter_and_checkpoint(tmp_path: Path) -> None:
-    events = finished(tmp_path / "run")
+    events = finished(str(tmp_path / "run"))
 
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
         "recipe.yaml",
@@ -164,12 +166,9 @@ def test_loading_gives_the_same_answers_bit_for_bit(tmp_path: Path) -> None:
     assert all(abs(sum(a.probabilities.values()) - 1) < 1e-9 for a in answers[0])
 
 
-def test_the_scores_of_a_loaded_run_are_those_of_its_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_scores_of_a_loaded_run_are_those_of_its_end(tmp_path: Path) -> None:
     last = finished(tmp_path / "run")[-1]
-    monkeypatch.setattr(Registry, "discover", lambda *args, **kwargs: toy_registry())
-    *_, event = evaluate(tmp_path / "run", device="cpu")
+    *_, event = evaluate(tmp_path / "run", device="cpu", registry=toy_registry())
 
     for task, row in event["tasks"].items():
         assert row["value"] == last["test"][task]["value"]
@@ -180,17 +179,21 @@ def test_a_run_is_scored_on_the_device_that_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finished(tmp_path / "run")
-    home, asked = sys.modules[evaluate.__module__], []
+    asked = []
 
     def noted(precision: Any = "fp32", device: str | None = None) -> Engine:
         asked.append(device)
         return make_engine(precision, "cpu")
 
-    monkeypatch.setattr(home, "make_engine", noted)
-    monkeypatch.setattr(Registry, "discover", lambda *args, **kwargs: toy_registry())
-    list(evaluate(tmp_path / "run", device="cuda:7"))
+    def chosen(device: str | None) -> torch.device:
+        asked.append(device)
+        return torch.device("cpu")
 
-    assert {*asked} == {"cuda:7"}
+    monkeypatch.setattr(sys.modules[evaluate.__module__], "make_engine", noted)
+    monkeypatch.setattr(finished_run, "pick_device", chosen)
+    list(evaluate(tmp_path / "run", device="cuda:7", registry=toy_registry()))
+
+    assert asked == ["cuda:7", "cuda:7"]
 
 
 def with_labels(data: list[TaskData], labels: tuple[str, ...]) -> list[TaskData]:
@@ -210,13 +213,10 @@ def test_data_with_other_tasks_than_were_learnt_is_not_scored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, told: str
 ) -> None:
     finished(tmp_path / "run")
-    monkeypatch.setattr(Registry, "discover", lambda *args, **kwargs: toy_registry())
-    monkeypatch.setattr(
-        sys.modules[evaluate.__module__], "load_tasks", lambda plan: change(load_tasks(plan))
-    )
+    monkeypatch.setattr(finished_run, "load_tasks", lambda plan: change(load_tasks(plan)))
 
     with pytest.raises(RunFolderError, match=told):
-        list(evaluate(tmp_path / "run", device="cpu"))
+        list(evaluate(tmp_path / "run", device="cpu", registry=toy_registry()))
 
 
 def test_a_regression_task_runs_beside_classification(tmp_path: Path) -> None:
@@ -420,6 +420,14 @@ def test_the_hash_of_a_plugin_changes_with_one_byte_of_it(
     (package / "__init__.py").write_text("a = 2\n")
 
     assert hash_package("some_plugin") != first
+
+
+def test_a_module_that_was_made_rather_than_imported_has_no_files(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "notebook", ModuleType("notebook"))
+
+    assert hash_package("notebook") is None
 
 
 def test_a_run_may_leave_the_test_split_alone(

@@ -23,6 +23,15 @@ Settings = Annotated[
         help="Change the recipe, such as --set router.use=token; may be given several times.",
     ),
 ]
+RunSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change the run's recipe, such as --set backbone.model=DIR for a model that has "
+        "moved; may be given several times.",
+    ),
+]
 Device = Annotated[
     str | None,
     typer.Option(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Device, Json, RunArgument
+from .arguments import Device, Json, RunArgument, RunSettings
 from .failure import reporting
 
 Out = Annotated[
@@ -33,6 +33,7 @@ def diagnose(
     examples: Examples = 64,
     draws: Draws = 32,
     drawn: Drawn = 4,
+    settings: RunSettings = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
@@ -51,8 +52,14 @@ def diagnose(
         from ..diagnose.write import answer
 
         found: Diagnosis | None = None
-        events = measure(run, examples=examples, draws=draws, drawn=drawn, device=device)
-        for event in events:
+        for event in measure(
+            run,
+            examples=examples,
+            draws=draws,
+            drawn=drawn,
+            device=device,
+            overrides=settings or (),
+        ):
             if isinstance(event, Diagnosis):
                 found = event
             else:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Device, Json, RunArgument, Split
+from .arguments import Device, Json, RunArgument, RunSettings, Split
 from .events import Event
 from .failure import reporting
 
@@ -19,6 +19,7 @@ SplitOption = Annotated[Split, typer.Option("--split", help="Which examples to s
 def evaluate(
     run: RunArgument,
     split: SplitOption = Split.test,
+    settings: RunSettings = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
@@ -27,14 +28,16 @@ def evaluate(
 
     scored: Event = {}
     with progress.display(json=json) as show:
-        for scored in _events(run, split, device):
+        for scored in _events(run, split, settings, device):
             show(scored)
     if not json:
         render.console().print(render.scores(scored))
 
 
-def _events(run: Path, split: Split, device: str | None) -> Iterator[Event]:
+def _events(
+    run: Path, split: Split, settings: list[str] | None, device: str | None
+) -> Iterator[Event]:
     yield {"event": "phase", "name": "starting torch"}
     from ..load import evaluate as score
 
-    yield from score(run, split=split.value, device=device)
+    yield from score(run, split=split.value, device=device, overrides=settings or ())

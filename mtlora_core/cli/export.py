@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from . import messages
-from .arguments import Json, RunArgument
+from .arguments import Json, RunArgument, RunSettings
 from .events import Event
 from .failure import reporting
 
@@ -54,6 +54,7 @@ def export(
     task: TaskOption = None,
     out: Out = None,
     dtype: DtypeOption = Dtype.float32,
+    settings: RunSettings = None,
     json: Json = False,
 ) -> None:
     """Write a run's adapters for use without mtlora.
@@ -65,19 +66,31 @@ def export(
 
     target = out or run.with_name(f"{run.resolve().name}-{format.value}")
     with progress.display(json=json) as show:
-        for event in _events(run, target, format, task, dtype):
+        for event in _events(run, target, format, task, dtype, settings):
             show(event)
             if event["event"] == "exported" and not json:
                 _tell(event)
 
 
 def _events(
-    run: Path, target: Path, format: Format, task: str | None, dtype: Dtype
+    run: Path,
+    target: Path,
+    format: Format,
+    task: str | None,
+    dtype: Dtype,
+    settings: list[str] | None,
 ) -> Iterator[Event]:
     yield {"event": "phase", "name": "starting torch"}
     from ..export import export as write
 
-    yield from write(run, target, format=format.value, task=task, dtype=dtype.value)
+    yield from write(
+        run,
+        target,
+        format=format.value,
+        task=task,
+        dtype=dtype.value,
+        overrides=settings or (),
+    )
 
 
 def _tell(event: Event) -> None:

@@ -12,8 +12,9 @@ from .. import files
 from ..errors import DataError, MtloraError
 from ..inputs import ImageFile, Text
 from . import events, figures, queries
-from .arguments import Device, Json, RunArgument
+from .arguments import Device, Json, RunArgument, RunSettings
 from .failure import reporting
+from .messages import notes
 
 if TYPE_CHECKING:
     from ..model import MultiTaskModel
@@ -58,6 +59,7 @@ def predict(
     task: TaskOption = None,
     input: Input = None,
     output: Output = None,
+    settings: RunSettings = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
@@ -70,7 +72,7 @@ def predict(
 
     with progress.display(quiet=json) as show:
         show({"event": "phase", "name": "loading the model"})
-        model = _load(run, device)
+        model = _load(run, settings, device)
         asked = _asked(text, pair, image, task, input, [each.name for each in model.tasks])
         show({"event": "phase", "name": f"answering {figures.amount(len(asked), 'question')}"})
         answers = model.predict([query.input for query in asked], [query.task for query in asked])
@@ -115,10 +117,12 @@ def _require_writable(output: Path, input: Path) -> None:
         raise DataError(f"{output}: is the input; choose another --output")
 
 
-def _load(run: Path, device: str | None) -> MultiTaskModel:
-    from ..load import load
+def _load(run: Path, settings: list[str] | None, device: str | None) -> MultiTaskModel:
+    from ..finished import read_run
 
-    return load(run, device=device)
+    found = read_run(run, overrides=settings or ())
+    notes(found.plan.notices)
+    return found.model(device)
 
 
 def _asked(

@@ -94,6 +94,8 @@ class Story:
     def lines(self, event: Event) -> Iterator[Text]:
         """Yield the lines that ``event`` is worth, mostly none."""
         match event["event"]:
+            case "note":
+                yield note(event["text"])
             case "started":
                 self.steps = event["steps"]
                 yield from _opening(event)
@@ -113,12 +115,17 @@ class Story:
         return line.append("  best" if event["best"] else "", render.BEST)
 
 
+def note(text: str) -> Text:
+    """Return what a person should know, as a line."""
+    return Text(f"note: {text}", "yellow")
+
+
 def _opening(started: Event) -> Iterator[Text]:
     tasks = started["tasks"].values()
     sizes = [f"{sum(t[n] for t in tasks):,} {n}" for n in ("train", "validation", "test")]
     cut = sum(t["truncated"] for t in tasks)
     resumed = f", going on after step {started['resumed_at']:,}" if started["resumed_at"] else ""
-    yield from (Text(f"note: {notice}", "yellow") for notice in started.get("notices", ()))
+    yield from map(note, started.get("notices", ()))
     yield render.line("run folder", f"{started['folder']} on {started['device']}")
     yield render.parameters(started["parameters"])
     yield render.line("tasks", f"{len(tasks)}: {', '.join(sizes)} examples")

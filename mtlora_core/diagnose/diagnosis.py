@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..load import load, read_data
+from ..finished import read_run
 from ..model import MultiTaskModel
 from ..registry import Registry
 from ..shortage import explained
@@ -40,15 +40,16 @@ class Diagnosis:
 
 
 def diagnose(
-    folder: Path,
+    folder: str | Path,
     *,
     examples: int = 64,
     draws: int = 32,
     drawn: int = 4,
     device: str | None = None,
+    overrides: Sequence[str] = (),
     registry: Registry | None = None,
 ) -> Iterator[dict[str, Any] | Diagnosis]:
-    """Measure a finished run's adapters; yield phases, and last the diagnosis.
+    """Measure a finished run's adapters; yield phases, notes, and last the diagnosis.
 
     Args:
         folder: The run folder.
@@ -56,16 +57,18 @@ def diagnose(
         draws: Batches whose task gradients are compared; of the training split.
         drawn: Examples of each task in such a batch.
         device: Such as ``cpu`` or ``cuda:1``; None takes the best there is.
+        overrides: Changes of its recipe, such as ``tasks.root=DIR`` of data that has moved.
         registry: The parts; None discovers those installed.
 
     Raises:
         MtloraError: the folder is no finished run, a part is not installed, the tasks' data
             cannot be read, or memory ran out.
     """
-    registry = registry or Registry.discover()
     yield {"event": "phase", "name": "loading the run"}
-    recipe, data = read_data(folder, registry)
-    model = load(folder, device=device, registry=registry)
+    run = read_run(folder, overrides=overrides, registry=registry, data=True)
+    yield from ({"event": "note", "text": notice} for notice in run.plan.notices)
+    recipe, data = run.plan.recipe, run.data()
+    model = run.model(device)
     yield {"event": "phase", "name": "measuring the routing"}
     with explained(*_forward(model, min(examples, BATCH_SIZE))):
         usage = measure_usage(Probe(model, data, "validation", recipe.seed), examples)

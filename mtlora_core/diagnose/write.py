@@ -18,13 +18,13 @@ from .spectra import BANDS
 PAGE = "diagnosis.html"
 
 
-def write_diagnosis(found: Diagnosis, folder: Path) -> list[Path]:
+def write_diagnosis(found: Diagnosis, folder: str | Path) -> list[Path]:
     """Write the page of a diagnosis and what is on it; return the files, the page first.
 
     Raises:
         MtloraError: the folder cannot be made or written to.
     """
-    sections = [*_sections(found)]
+    folder, sections = Path(folder), [*_sections(found)]
     footer = f"Made by mtlora {version('mtlora')}."
     texts: dict[str, str | bytes] = {PAGE: page(f"Diagnosis of {found.name}", sections, footer)}
     texts |= {f"{s.table.name}.csv": s.table.csv() for s in sections if s.table is not None}

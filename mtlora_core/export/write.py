@@ -11,14 +11,12 @@ from typing import Any, Literal, get_args
 import torch
 from safetensors.torch import save_file
 
-from ..errors import CompositionError, MtloraError, RunFolderError
+from ..errors import CompositionError, MtloraError, RunFolderError, require_known
 from ..files import refused
-from ..load import load
+from ..finished import read_run
 from ..model import MultiTaskModel
 from ..plan import Plan
 from ..registry import Registry
-from ..resolve import resolve
-from ..runfolder import RunFolder
 from .card import card
 from .matrices import depends_on_task, matrices, require_matrices
 from .merged import WARN_ABOVE, write_merged
@@ -39,6 +37,7 @@ def export(
     format: Format = "peft",
     task: str | None = None,
     dtype: str = "float32",
+    overrides: Sequence[str] = (),
     registry: Registry | None = None,
 ) -> Iterator[Event]:
     """Write a finished run's adapters for use elsewhere, on the CPU; yield what happens.
@@ -54,22 +53,28 @@ def export(
         format: ``peft`` or ``merged``.
         task: Only this task; needed for ``merged`` where tasks have updates of their own.
         dtype: Of merged weights: ``float32``, ``bfloat16`` or ``float16``.
+        overrides: Changes of its recipe, such as ``backbone.model=DIR`` of a model that has moved.
         registry: The parts; None discovers those installed.
 
     Yields:
-        Phases, and an ``exported`` event for each folder, with ``rounding`` for merged weights.
+        Phases, notes, and an ``exported`` event for each folder, with ``rounding`` for merged
+        weights.
 
     Raises:
+        MtloraError: ``format`` or ``dtype`` is unknown.
         RunFolderError: ``run`` is no finished run, or ``out`` is not free.
         CompositionError: the update is no matrix, with the reason; or the task is unknown.
     """
-    registry, target = registry or Registry.discover(), Path(out)
-    _, recipe, _ = RunFolder(Path(run)).read_adapter()
-    plan = resolve(recipe, registry, data=False)
+    target = Path(out)
+    require_known("format", format, FORMATS)
+    require_known("dtype", dtype, [*DTYPES])
+    found = read_run(run, overrides=overrides, registry=registry)
+    plan = found.plan
     require_matrices(plan)
     _require_free(target)
     yield {"event": "phase", "name": "loading the run"}
-    model = load(run, device="cpu", registry=registry)
+    yield from ({"event": "note", "text": notice} for notice in plan.notices)
+    model = found.model("cpu")
     groups = _groups(plan, model, task, format)
     yield {"event": "phase", "name": f"writing {target}"}
     beside = target.with_name(f".{target.name}.partial")

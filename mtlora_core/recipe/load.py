@@ -17,7 +17,10 @@ from .overrides import Override, read_override
 
 
 def load_recipe(
-    source: str | Path | Mapping[str, Any], overrides: Sequence[str | Override] = ()
+    source: str | Path | Mapping[str, Any],
+    overrides: Sequence[str | Override] = (),
+    *,
+    folder: Path | None = None,
 ) -> Recipe:
     """Read a recipe.
 
@@ -25,12 +28,14 @@ def load_recipe(
         source: A file, the name of a bundled recipe where no such file exists, or a mapping.
         overrides: Changes, ``"router.groups=4"`` or ``"regularizers=+balance"``, applied in order;
             values are YAML.
+        folder: What paths in a mapping are relative to; None: the current folder, as for those in
+            overrides.
 
     Raises:
         RecipeError: every problem that can be known without looking a part up.
     """
     layers = Layers()
-    root = _root(source, layers)
+    root = _root(source, layers, folder or Path.cwd())
     changes = list(_changes(overrides, layers.problems))
     if not layers.problems:
         root = _changed(root, changes, layers.problems)
@@ -39,9 +44,9 @@ def load_recipe(
     return _recipe(root)
 
 
-def _root(source: str | Path | Mapping[str, Any], layers: Layers) -> Node:
+def _root(source: str | Path | Mapping[str, Any], layers: Layers, folder: Path) -> Node:
     if isinstance(source, Mapping):
-        return layers.tree(node_of(source, Path.cwd()))
+        return layers.tree(node_of(source, folder))
     path = Path(source)
     if is_bare(str(source)) and not path.exists():
         path = find_bundled(str(source))
