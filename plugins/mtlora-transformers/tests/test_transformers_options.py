@@ -16,7 +16,8 @@ from pydantic import ValidationError
 import mtlora_transformers
 from mtlora_core.errors import CompositionError
 from mtlora_core.interfaces import Inputs
-from mtlora_core.options import RecipeText, describe
+from mtlora_core.options import RecipeText
+from mtlora_core.reference import describe
 from mtlora_transformers.backbone import TransformersBackbone
 from mtlora_transformers.build import build
 from mtlora_transformers.loading import load_config
