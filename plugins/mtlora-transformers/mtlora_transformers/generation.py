@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,11 @@ from mtlora_core.interfaces import Inputs
 
 from .encoding import Texts
 from .library import transformers
+
+MOST_BYTES = 4
+"""Of a character in UTF-8."""
+UNREADABLE = "\ufffd"
+"""What a tokenizer writes for bytes that are no character."""
 
 
 class Writer:
@@ -56,20 +62,16 @@ class Writer:
                 [_Stop(self, ids.shape[1], stop)] if stop else []
             ),
         )
-        return [_before(text, stop) for text in self.texts(tokens[:, ids.shape[1] :], ends)]
+        rows = tokens[:, ids.shape[1] :].tolist()
+        return [_before(self.decoded(_until(row, ends)), stop) for row in rows]
 
-    def texts(self, rows: Tensor, ends: Sequence[int] = ()) -> list[str]:
-        """Return the text of each row of new tokens, up to its first end token."""
-        return [
-            str(
-                self.reader.tokenizer.decode(
-                    _until(row, ends),
-                    skip_special_tokens=True,
-                    clean_up_tokenization_spaces=False,
-                )
+    def decoded(self, ids: list[int]) -> str:
+        """Return the text of new tokens, without special ones."""
+        return str(
+            self.reader.tokenizer.decode(
+                ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
             )
-            for row in rows.tolist()
-        ]
+        )
 
     def _fitting(self, inputs: Inputs, new: int) -> tuple[Tensor, Tensor]:
         """Return ids and mask of as much of the prompts as leaves positions for the answers."""
@@ -94,18 +96,65 @@ class Writer:
 
 
 class _Stop(transformers.StoppingCriteria):
-    """Ends a row that has written one of the stop strings."""
+    """Ends a row that has written one of the stop strings.
+
+    Only the end of a row is decoded at each step. Tokens that say anything say a byte or more, so
+    a stop string begins at most as many such tokens before its end as it has bytes. The first
+    token may say something else without those before it, so there is one more; and where the end
+    has a stop string, the text of the whole row decides.
+    """
 
     def __init__(self, writer: Writer, start: int, stop: Sequence[str]) -> None:
         self.writer = writer
         self.start = start
         self.stop = tuple(stop)
+        self.width = max(len(each.encode()) for each in self.stop) + 1
+        self.silent = _silent(writer.reader.tokenizer)
+        self.ends: list[deque[int]] = []
+        self.found: list[bool] = []
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        """Return ``[b]``, true for rows that are finished."""
-        texts = self.writer.texts(input_ids[:, self.start :])
-        found = [any(each in text for each in self.stop) for text in texts]
-        return torch.tensor(found, device=input_ids.device)
+        """Return ``[b]``, true for rows that are finished; called after each token."""
+        if not self.ends:
+            length = self.width + MOST_BYTES - 1
+            self.ends = [deque(maxlen=length) for _ in input_ids]
+            self.found = [False] * len(self.ends)
+        for row, token in enumerate(input_ids[:, -1].tolist()):
+            if not self.found[row] and self._says(token):
+                self.ends[row].append(token)
+                self.found[row] = self._ends_with_stop(self.ends[row]) and self._has_stop(
+                    self.writer.decoded(input_ids[row, self.start :].tolist())
+                )
+        return torch.tensor(self.found, device=input_ids.device)
+
+    def _says(self, token: int) -> bool:
+        tokenizer = self.writer.reader.tokenizer
+        # An embedding may be longer than the vocabulary, and its last tokens are no text.
+        return token not in self.silent and tokenizer.convert_ids_to_tokens(token) is not None
+
+    def _ends_with_stop(self, end: Sequence[int]) -> bool:
+        """Whether a row's end has a stop string.
+
+        Tokens that are bytes may begin within a character, and some tokenizers then read none of
+        the bytes behind it: so the end begins a little earlier, until its first can be read.
+        """
+        tokens = list(end)
+        for more in range(MOST_BYTES):
+            text = self.writer.decoded(tokens[-self.width - more :])
+            if self._has_stop(text):
+                return True
+            if not text.startswith(UNREADABLE):
+                break
+        return False
+
+    def _has_stop(self, text: str) -> bool:
+        return any(each in text for each in self.stop)
+
+
+def _silent(tokenizer: Any) -> frozenset[int]:
+    """Return the tokens that are left out of a text."""
+    added = tokenizer.added_tokens_decoder.items()
+    return frozenset((*tokenizer.all_special_ids, *(i for i, token in added if token.special)))
 
 
 def _ends(causal: Any) -> set[int]:
