@@ -139,11 +139,17 @@ class Adapters(nn.Module):
             assert isinstance(adapter, Adapter)
             yield adapter
 
-    def attach(self, module: nn.Module) -> None:
+    def attach(self, module: nn.Module, *, follow: bool = False) -> None:
         """Put the adapters on ``module``.
 
+        Args:
+            module: What has the sites' modules.
+            follow: Whether the adapters go where the sites' modules are, and take the mode of
+                ``module`` at each of its forwards. A model that has both sees to that itself.
+
         Raises:
-            CompositionError: it has adapters already, is compiled, or lacks a site's module.
+            CompositionError: it has adapters already, is compiled, or lacks a site's module; or
+                adapters that follow would follow to the meta device.
         """
         _refuse_unfit(module)
         missing = [
@@ -154,9 +160,25 @@ class Adapters(nn.Module):
         ]
         if missing:
             raise CompositionError(missing)
-        self._handles = _Forward(self.context).register(module)
+        if follow:
+            self._place(module)
+        self._handles = _Forward(self, follow=follow).register(module)
         for adapter in self:
             self._handles += _SiteHooks(adapter, self.context).register(module)
+
+    def _place(self, module: nn.Module) -> None:
+        """Move each adapter to where its site's module is; large models lie on several devices."""
+        places = [_device(module, adapter.site) for adapter in self]
+        absent = [
+            f"site {adapter.site.name}: the weights of {adapter.site.adds!r} are on the meta "
+            "device, where offloaded ones are kept: load the model without offloading"
+            for adapter, place in zip(self, places, strict=True)
+            if place.type == "meta"
+        ]
+        if absent:
+            raise CompositionError(absent)
+        for adapter, place in zip(self, places, strict=True):
+            adapter.to(place)
 
     def detach(self) -> None:
         """Take the adapters off; the module is again what it was, bit for bit."""
@@ -176,14 +198,16 @@ class Adapters(nn.Module):
         Raises:
             CompositionError: a name is not one of the model's tasks.
         """
+        here = next(self.parameters()).device
+        real = None if mask is None else mask.to(here)
         if tasks is None:
-            return self.context.serving(None, mask)
+            return self.context.serving(None, real)
         unknown = sorted(set(tasks) - set(self.context.tasks))
         if unknown:
             known = ", ".join(self.context.tasks) or "none"
             raise CompositionError(f"unknown task {unknown[0]!r}; the model's tasks: {known}")
-        ids = torch.tensor([self.context.tasks.index(name) for name in tasks])
-        return self.context.serving(ids.to(next(self.parameters()).device), mask)
+        ids = torch.tensor([self.context.tasks.index(name) for name in tasks], device=here)
+        return self.context.serving(ids, real)
 
     def penalty_terms(self) -> dict[str, Tensor]:
         """Return each penalty for the last forward: its weight times its mean over sites.
@@ -195,8 +219,7 @@ class Adapters(nn.Module):
         self._refuse_constants()
         records = self.context.records
         return {
-            p.name: p.weight
-            * torch.stack([p.penalty(a.experts, records.get(a.site.name)) for a in self]).mean()
+            p.name: p.weight * _mean([p.penalty(a.experts, records.get(a.site.name)) for a in self])
             for p in self.penalties
         }
 
@@ -218,8 +241,9 @@ class Adapters(nn.Module):
 class _Forward:
     """Marks where a forward of the whole backbone begins and ends."""
 
-    def __init__(self, context: TaskContext) -> None:
-        self.context = context
+    def __init__(self, adapters: Adapters, *, follow: bool) -> None:
+        self.adapters = adapters
+        self.follow = follow
 
     def register(self, module: nn.Module) -> list[Any]:
         return [
@@ -228,10 +252,12 @@ class _Forward:
         ]
 
     def begin(self, module: nn.Module, args: Any) -> None:
-        self.context.begin()
+        self.adapters.context.begin()
+        if self.follow and self.adapters.training != module.training:
+            self.adapters.train(module.training)
 
     def end(self, module: nn.Module, args: Any, output: Any) -> None:
-        self.context.end()
+        self.adapters.context.end()
 
 
 class _SiteHooks:
@@ -268,6 +294,18 @@ class _SiteHooks:
             return self.adapter(hidden, output, module, self.context)
         before, own, behind = output.tensor_split((site.start, site.start + site.o), dim=-1)
         return torch.cat([before, self.adapter(hidden, own, module, self.context), behind], dim=-1)
+
+
+def _device(module: nn.Module, site: Site) -> torch.device:
+    """Return where the module is whose output a site adds to; its input's, if it has no weights."""
+    parts = (module.get_submodule(site.adds), module.get_submodule(site.reads), module)
+    tensors = (tensor for part in parts for tensor in (*part.parameters(), *part.buffers()))
+    return next(tensors).device
+
+
+def _mean(values: Sequence[Tensor]) -> Tensor:
+    """Return the mean of what sites say, which may be on several devices."""
+    return torch.stack([value.to(values[0].device) for value in values]).mean()
 
 
 def _learns(adapter: Adapter) -> bool:

@@ -141,14 +141,17 @@ def attach(
         registry: The parts; None discovers those installed.
 
     Returns:
-        The adapters, on the module's device. Train ``adapters.parameters()``, wrap forwards in
-        ``adapters.serving(...)``, add ``adapters.penalty_terms()`` to the loss; ``detach()`` ends.
+        The adapters, each on the device of the layer that it adapts, as a ``device_map`` has it.
+        Train ``adapters.parameters()``, wrap forwards in ``adapters.serving(...)``, add
+        ``adapters.penalty_terms()`` to the loss; ``detach()`` ends. At each forward the adapters
+        take the module's mode, as if they were a part of it: ``module.train()`` before training
+        (``from_pretrained`` gives a model in eval mode), ``module.eval()`` before validation.
         Checkpoint activations with ``use_reentrant=False`` and
         ``context_fn=adapters.context.checkpoint_contexts``.
 
     Raises:
         RecipeError: the recipe cannot be used as written.
-        CompositionError: the model cannot take the adapters.
+        CompositionError: the model cannot take the adapters, or has weights that are offloaded.
     """
     read = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     plan = resolve(read, registry or Registry.discover(), module)
@@ -157,8 +160,8 @@ def attach(
         _refuse_needing_tasks(plan)
     adapters = build_adapters(plan, tasks)
     with named("the model and the placement", plan.backbone, plan.placement):
-        adapters.attach(module)
-    return adapters.to(next(module.parameters()).device)
+        adapters.attach(module, follow=True)
+    return adapters
 
 
 def _refuse_needing_the_loop(plan: Plan) -> None:

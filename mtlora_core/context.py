@@ -215,9 +215,11 @@ def in_backward() -> bool:
 
 
 def _repeated(rows: Tensor, hidden: Tensor) -> Tensor:
+    """Return what is served to each row of ``hidden``, where that is: sites may be far apart."""
     beams, rest = divmod(hidden.shape[0], rows.shape[0])
     if rest or not beams:
         raise CompositionError(
             f"the model sees {hidden.shape[0]} rows, the context serves {rows.shape[0]} examples"
         )
+    rows = rows.to(hidden.device)
     return rows if beams == 1 else rows.repeat_interleave(beams, dim=0)

@@ -98,6 +98,51 @@ def test_adapters_attach_to_a_model_of_one_s_own() -> None:
     attach(module, recipe, registry=toy_registry())
 
 
+def test_attached_adapters_are_in_the_mode_of_the_model() -> None:
+    inner = ToyEncoder(16, 2)
+    module = torch.nn.Sequential(inner)
+    recipe = toy_recipe(experts={**HYDRA, "dropout": 0.5}, regularizers=[])
+    adapters = attach(inner, recipe, registry=toy_registry())
+    for parameter in adapters.parameters():
+        torch.nn.init.normal_(parameter)
+    ids, mask = torch.tensor([[1, 2, 3]]), torch.ones(1, 3, dtype=torch.bool)
+
+    def forward() -> torch.Tensor:
+        with torch.no_grad(), adapters.serving(mask=mask):
+            output: torch.Tensor = inner(ids, mask)
+            return output
+
+    module.eval()
+    torch.testing.assert_close(forward(), forward(), rtol=0, atol=0)
+    module.train()
+    assert not torch.equal(forward(), forward())
+
+
+def test_a_model_s_adapters_keep_their_mode_where_its_backbone_has_another() -> None:
+    model = model_with().eval()
+    model.backbone.module.train()  # as a checkpointed one's is, always
+    inputs = model.backbone.collate(model.backbone.encode(["aa"]))
+
+    model(inputs, [0])
+
+    assert not model.adapters.training
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_adapters_of_offloaded_weights_are_refused(layer: int) -> None:
+    module = ToyEncoder(16, 2)
+    module.layers[layer].to("meta")
+    before = [len(each._forward_hooks) for each in module.modules()]
+
+    with pytest.raises(CompositionError) as caught:
+        attach(module, toy_recipe(), registry=toy_registry())
+
+    assert len(caught.value.problems) == 1
+    assert f"site layer{layer}_ffn" in str(caught.value)
+    assert "on the meta device, where offloaded ones are kept" in str(caught.value)
+    assert [len(each._forward_hooks) for each in module.modules()] == before
+
+
 def forwarded_in_checkpoints(use_reentrant: bool, **recipe: Any) -> Adapters:
     """Return adapters after a forward of a user's own model, its layers checkpointed."""
     module = ToyEncoder(16, 2)

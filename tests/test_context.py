@@ -35,6 +35,18 @@ def test_gives_each_row_its_task() -> None:
         assert context.task_ids_for(hidden()).tolist() == [1, 0]
 
 
+def test_what_is_served_goes_where_it_is_asked_for() -> None:
+    context = make_context()
+    far = hidden().to("meta")
+
+    with context.serving(torch.tensor([1, 0]), MASK):
+        asked = [context.task_ids_for(far), context.present_tasks_for(far)[1]]
+        mask = context.mask_for(far)
+
+    assert mask is not None
+    assert {each.device.type for each in (*asked, mask)} == {"meta"}
+
+
 def test_beams_have_the_task_of_their_example() -> None:
     context = make_context()
 
