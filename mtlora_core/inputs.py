@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn, get_args
+from typing import TYPE_CHECKING, Literal, NoReturn, TypeGuard
 
 from .errors import DataError
 from .pictures import in_rgb
@@ -139,8 +140,48 @@ def images_of(inputs: Sequence[Input]) -> list[Image]:
 
 
 def _refuse(given: Input, wanted: str) -> NoReturn:
-    kinds = {Chat: "a chat", tuple: "a pair of texts"} | dict.fromkeys(get_args(Image), "a picture")
-    found = kinds.get(type(given), "a text")
+    kinds = {str: "a text", tuple: "a pair of texts", Chat: "a chat"}
+    found = "a picture" if isinstance(given, Image) else kinds.get(type(given)) or _named(given)
+    is_path = wanted == "pictures" and isinstance(given, str)
+    advice = "give a file as ImageFile(path), or " if is_path else ""
     raise DataError(
-        f"the backbone reads {wanted}, and an example is {found}; take another backbone"
+        f"the backbone reads {wanted}, and an example is {found}; {advice}take another backbone"
     )
+
+
+def input_of(value: object) -> Input:
+    """Return what a model is to read, given in any way that is as clear.
+
+    Args:
+        value: An input; or a list of two texts for a pair, a path or a picture of Pillow's for a
+            picture.
+
+    Raises:
+        ValueError: it is something else, or a picture of which nothing says what is white.
+    """
+    match value:
+        case str() | Chat() | ImageFile() | ImageBytes() | Pixels():
+            return value
+        case [str(first), str(second)]:
+            return first, second
+        case Path():
+            return ImageFile(str(value))
+    if _is_picture(value):
+        picture = in_rgb(value)
+        return Pixels(picture.tobytes(), picture.height, picture.width, 3)
+    raise ValueError(
+        f"is {_named(value)}; give a text, two texts for a pair, a Chat, or a picture as "
+        "ImageFile(path) or ImageBytes(data)"
+    )
+
+
+def _is_picture(value: object) -> TypeGuard[Picture]:
+    if "PIL.Image" not in sys.modules:  # then nobody has made one
+        return False
+    from PIL import Image
+
+    return isinstance(value, Image.Image)
+
+
+def _named(value: object) -> str:
+    return "None" if value is None else f"of the type {type(value).__name__}"

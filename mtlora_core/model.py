@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from .adapters import Adapters
-from .errors import CompositionError
-from .inputs import Input
+from .errors import CompositionError, DataError
+from .inputs import Chat, Image, Input
 from .interfaces import Backbone, Encoded, Inputs, LanguageModel
 from .recipe import EvaluateOptions
 from .shortage import in_batches
-from .tasks import Task
+from .tasks import Asked, Question, Task
 
 
 @dataclass(frozen=True)
@@ -178,14 +178,20 @@ class MultiTaskModel(nn.Module):
 
     def predict(
         self,
-        inputs: Sequence[Input],
+        inputs: Sequence[Asked],
         task: str | Sequence[str] | None = None,
         batch_size: int | None = None,
     ) -> list[Prediction]:
         """Answer inputs, tasks mixed as they come.
 
+        Causal tasks are asked as they were learnt: a text becomes the user's turn of a chat, or is
+        put into the task's prompt, which also takes a row as a mapping; its answers to choose from
+        are chosen among where ``evaluate.by`` names ``options`` first. A ``Question`` and an
+        ``Example`` are read as they stand.
+
         Args:
-            inputs: Texts, pairs of texts, chats or pictures, as the backbone reads them.
+            inputs: Texts, pairs of texts, chats or pictures, as the backbone reads them; a picture
+                may be one of Pillow's. Of causal tasks also rows with the columns of their data.
             task: The task of all, or of each; may be left out where the model has one task.
             batch_size: Examples of one forward; None: the recipe's ``evaluate.batch_size``. On a
                 GPU that has no memory for so many, fewer.
@@ -194,53 +200,72 @@ class MultiTaskModel(nn.Module):
             CompositionError: a task is missing or unknown, or their number is not the inputs'.
             DataError: an input is of a kind that the backbone does not read, or cannot be read.
         """
+        _refuse_one(inputs)
         chosen = self._chosen(task, len(inputs))
+        asked = self._asked(inputs, chosen)
         answers: dict[int, Prediction] = {}
         for answer in (self._classified, self._selected, self._freely):
-            own = [i for i, t in enumerate(chosen) if self._answerer(t) == answer]
-            some = answer([inputs[i] for i in own], [chosen[i] for i in own], batch_size)
+            own = [
+                i
+                for i, (question, t) in enumerate(zip(asked, chosen, strict=True))
+                if self._answerer(question, t) == answer
+            ]
+            some = answer([asked[i] for i in own], [chosen[i] for i in own], batch_size)
             answers |= dict(zip(own, some, strict=True))
         return [answers[i] for i in range(len(inputs))]
 
-    def _answerer(self, task_id: int) -> Answerer:
-        """Return how a task is answered."""
+    def _asked(self, inputs: Sequence[Asked], task_ids: Sequence[int]) -> list[Question]:
+        questions, problems = [], []
+        for i, (each, t) in enumerate(zip(inputs, task_ids, strict=True)):
+            try:
+                questions.append(self.tasks[t].question(each))
+            except ValueError as error:
+                problems.append(f"inputs[{i}], of task {self.tasks[t].name!r}: {error}")
+        if problems:
+            raise DataError(problems)
+        return questions
+
+    def _answerer(self, question: Question, task_id: int) -> Answerer:
+        """Return how a question of a task is answered."""
         if self._has_head(task_id):
             return self._classified
-        by_options = self.answering.by[0] == "options" and self.tasks[task_id].labels
+        by_options = self.answering.by[0] == "options" and self.tasks[task_id].choices(question)
         return self._selected if by_options else self._freely
 
     def _classified(
-        self, inputs: Sequence[Input], task_ids: Sequence[int], batch_size: int | None
+        self, questions: Sequence[Question], task_ids: Sequence[int], batch_size: int | None
     ) -> list[Prediction]:
-        answers = self.outputs(self._encoded(inputs, task_ids), task_ids, batch_size)
+        answers = self.outputs(self._encoded(questions, task_ids), task_ids, batch_size)
         tasks = [self.tasks[t] for t in task_ids]
         return [
             Prediction(task.name, None, None, {}, value=answer.item())
             if task.objective == "regression"
-            else _selection(task, answer)
+            else _selection(task, task.labels, answer)
             for task, answer in zip(tasks, answers, strict=True)
         ]
 
     def _selected(
-        self, inputs: Sequence[Input], task_ids: Sequence[int], batch_size: int | None
+        self, questions: Sequence[Question], task_ids: Sequence[int], batch_size: int | None
     ) -> list[Prediction]:
         tasks = [self.tasks[t] for t in task_ids]
-        found = self.likelihoods(inputs, [task.labels for task in tasks], task_ids, batch_size)
-        return [_selection(task, scores) for task, scores in zip(tasks, found, strict=True)]
+        choices = [task.choices(each) for task, each in zip(tasks, questions, strict=True)]
+        prompts = [each.input for each in questions]
+        found = self.likelihoods(prompts, choices, task_ids, batch_size)
+        return [_selection(*each) for each in zip(tasks, choices, found, strict=True)]
 
     def _freely(
-        self, inputs: Sequence[Input], task_ids: Sequence[int], batch_size: int | None
+        self, questions: Sequence[Question], task_ids: Sequence[int], batch_size: int | None
     ) -> list[Prediction]:
-        texts = self.written(self._encoded(inputs, task_ids), task_ids, batch_size)
+        texts = self.written(self._encoded(questions, task_ids), task_ids, batch_size)
         return [
             Prediction(self.tasks[t].name, text, None, {})
             for text, t in zip(texts, task_ids, strict=True)
         ]
 
-    def _encoded(self, inputs: Sequence[Input], task_ids: Sequence[int]) -> list[Encoded]:
+    def _encoded(self, questions: Sequence[Question], task_ids: Sequence[int]) -> list[Encoded]:
         return [
-            self.backbone.encode([each], self.tasks[t].max_length)[0]
-            for each, t in zip(inputs, task_ids, strict=True)
+            self.backbone.encode([each.input], self.tasks[t].max_length)[0]
+            for each, t in zip(questions, task_ids, strict=True)
         ]
 
     def _chosen(self, task: str | Sequence[str] | None, count: int) -> list[int]:
@@ -283,7 +308,7 @@ class MultiTaskModel(nn.Module):
         self.load_state_dict(dict(state), strict=False)
 
 
-Answerer = Callable[[Sequence[Input], Sequence[int], int | None], list[Prediction]]
+Answerer = Callable[[Sequence[Question], Sequence[int], int | None], list[Prediction]]
 
 
 def _lengths(rows: Sequence[Encoded]) -> list[int]:
@@ -295,10 +320,16 @@ def _required(said: Tensor | None) -> Tensor:
     return said
 
 
-def _selection(task: Task, scores: Tensor) -> Prediction:
-    """Return the choice among a task's labels; ``scores`` are logits or log-likelihoods."""
+def _selection(task: Task, choices: Sequence[str], scores: Tensor) -> Prediction:
+    """Return the best of what a task chooses among; ``scores`` are logits or log-likelihoods."""
     shares = scores.double().softmax(-1).tolist()
     best = max(range(len(shares)), key=shares.__getitem__)
     return Prediction(
-        task.name, task.labels[best], shares[best], dict(zip(task.labels, shares, strict=True))
+        task.name, choices[best], shares[best], dict(zip(choices, shares, strict=True))
     )
+
+
+def _refuse_one(inputs: object) -> None:
+    """Refuse one input in the place of a list; of a text, each character would be one."""
+    if isinstance(inputs, str | bytes | Mapping | Chat | Image | Question):
+        raise DataError("inputs: are to be a list, and one input was given; write predict([…])")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
-from .inputs import Input, identity
+from .inputs import Chat, Input, identity, input_of
+from .prompts import Asking
 
 Objective = Literal["classification", "regression", "causal"]
 Metric = Literal[
@@ -34,6 +35,19 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Question:
+    """An input that is to be answered, read as it stands."""
+
+    input: Input
+    options: tuple[str, ...] = ()
+    """Answers to choose from, of a causal task; empty: the task's own, if it has any."""
+
+
+Asked = Input | Question | Example | Mapping[str, Any]
+"""What may be asked of a task: an input, or a row with the columns of its data."""
+
+
+@dataclass(frozen=True)
 class Task:
     """What a model must know of a task to learn it and to answer it."""
 
@@ -51,6 +65,8 @@ class Task:
     """Factor of each class in the cross-entropy."""
     max_length: int | None = None
     """Tokens of an input that are kept, where the task needs fewer than the backbone's."""
+    asking: Asking | None = None
+    """How the rows of a causal task are read; None: nobody said, see :class:`Asking`."""
 
     def __post_init__(self) -> None:
         if not self.metric:
@@ -61,19 +77,40 @@ class Task:
         """Numbers that an example is answered with: a logit a class, or one."""
         return len(self.labels) if self.objective == "classification" else 1
 
-    def choices(self, example: Example) -> tuple[str, ...]:
-        """Return the answers that a causal task's example can be answered with; empty: any."""
-        return example.options or self.labels
+    def choices(self, asked: Example | Question) -> tuple[str, ...]:
+        """Return the answers that a causal task can answer something with; empty: any."""
+        return asked.options or self.labels
+
+    def question(self, asked: Asked) -> Question:
+        """Return what is to be read where something is asked, as examples of the task are read.
+
+        Args:
+            asked: An input; of a causal task also a row. A text is put into the task's prompt or
+                becomes the user's turn of a chat; chats, questions and examples stay as they are.
+
+        Raises:
+            ValueError: it is no input, or the row is not as the task's rows are.
+        """
+        if isinstance(asked, Question | Example):
+            return Question(asked.input, asked.options)
+        if self.objective != "causal" or not isinstance(asked, str | Mapping):
+            return Question(input_of(asked))
+        row = {"text": asked} if isinstance(asked, str) else asked
+        asking = self.asking or Asking()
+        read = asking.read(row)
+        return Question(read if isinstance(read, str) else Chat(read), asking.choices(row))
 
     def to_json(self) -> dict[str, object]:
         """Return the task as JSON values; :meth:`from_json` takes it back."""
-        return asdict(self)
+        return {k: v for k, v in asdict(self).items() if k != "asking" or v is not None}
 
     @classmethod
     def from_json(cls, value: dict[str, object]) -> Task:
         """Return the task that :meth:`to_json` wrote."""
-        lists = {k: tuple(v) for k, v in value.items() if isinstance(v, list)}
-        return cls(**{**value, **lists})  # type: ignore[arg-type]  # the fields are checked by use
+        fields: dict[str, Any] = {k: tuple(v) if type(v) is list else v for k, v in value.items()}
+        if fields.get("asking") is not None:
+            fields["asking"] = Asking(**fields["asking"])
+        return cls(**fields)
 
 
 @dataclass(frozen=True)
@@ -92,7 +129,8 @@ class TaskData:
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over the task, its examples and their order."""
-        digest = hashlib.sha256(json.dumps(self.task.to_json(), sort_keys=True).encode())
+        task = replace(self.task, asking=None)  # what rows became is in the examples
+        digest = hashlib.sha256(json.dumps(task.to_json(), sort_keys=True).encode())
         for name, examples in self.splits():
             for example in examples:
                 digest.update(json.dumps([name, *_identity(example)]).encode())

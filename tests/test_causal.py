@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import toy_language
+from cli_command import events, mtlora
 from toys import toy_recipe, toy_registry
 
 from mtlora_core import load, load_recipe, load_tasks, resolve, run
@@ -17,9 +19,10 @@ from mtlora_core.compose import compose
 from mtlora_core.errors import CompositionError, DataError, RecipeError, TrainingError
 from mtlora_core.interfaces import Encoded, Inputs
 from mtlora_core.model import MultiTaskModel
+from mtlora_core.prompts import Asking
 from mtlora_core.recipe import EvaluateOptions, TrainOptions
 from mtlora_core.resolve import Plan
-from mtlora_core.tasks import Example, Task, TaskData
+from mtlora_core.tasks import Example, Question, Task, TaskData
 from mtlora_core.train import fit, loop
 from mtlora_core.train.baselines import baselines
 from mtlora_core.train.corpus import Corpus, Pick
@@ -115,6 +118,89 @@ def test_an_answer_that_is_chosen_has_the_probability_of_each_option() -> None:
         dict(zip("abcd", scores.double().softmax(-1).tolist(), strict=True))
     )
     assert answer.label == "abcd"[int(scores.argmax())]
+
+
+def asking_model(asking: Asking | None, **changes: Any) -> MultiTaskModel:
+    """Return a model of one task whose rows are read in a way."""
+    plan = plan_of(evaluate={"by": ["options"], **changes})
+    return compose(plan, [replace(each.task, asking=asking) for each in load_tasks(plan)])
+
+
+def test_a_text_is_asked_as_the_task_s_rows_are() -> None:
+    model = asking_model(Asking("{letters}=", messages=None))
+
+    rendered = Question("a b c=")
+    same = model.predict(["a b c", {"letters": "a b c"}, rendered, Example("a b c=", "d")])
+
+    assert same == [same[0]] * 4
+    assert model.predict([Question("a b c")]) != same[:1]
+
+
+def test_a_row_s_own_options_are_chosen_among() -> None:
+    model = asking_model(Asking(answer="{pick}.", options="picks"))
+    picks = ["a", "b", "d d"]
+
+    chosen, among_all = model.predict([{"text": "c=", "picks": picks}, "c="])
+
+    (scores,) = model.likelihoods(["c="], [["a.", "b.", "d d."]], [0])
+    assert list(chosen.probabilities) == ["a.", "b.", "d d."]
+    assert [*chosen.probabilities.values()] == pytest.approx(scores.double().softmax(-1).tolist())
+    assert list(among_all.probabilities) == [*"abcd"]
+    written = asking_model(Asking(options="picks"), by=["generate"], max_new_tokens=3)
+    assert written.predict([{"text": "c=", "picks": picks}])[0].probability is None
+
+
+def test_a_text_to_a_task_of_chats_is_what_the_user_says() -> None:
+    model = asking_model(Asking(None, options=None))
+
+    with pytest.raises(DataError, match="the backbone reads texts, and an example is a chat"):
+        model.predict(["a b c"])
+
+
+def test_rows_that_lack_a_column_are_told_together() -> None:
+    model = asking_model(Asking("{a} {b}", messages=None))
+
+    with pytest.raises(DataError) as caught:
+        model.predict(["a", {"a": "a", "b": "b"}, {"a": "a"}])
+
+    asked = "the task is asked with 'a' and 'b'"
+    assert caught.value.problems == (
+        f"inputs[0], of task 'repeat': has no 'a' and no 'b'; {asked}",
+        f"inputs[2], of task 'repeat': has no 'b'; {asked}",
+    )
+
+
+def test_how_rows_are_read_is_kept_and_changes_no_fingerprint() -> None:
+    (data,) = load_tasks(plan_of())
+    asking = Asking("{a}", " {b}", messages=None, options="c")
+    task = replace(data.task, asking=asking)
+
+    assert Task.from_json(json.loads(json.dumps(task.to_json()))) == task
+    assert replace(data, task=task).fingerprint() == data.fingerprint()
+    assert "asking" not in data.task.to_json()  # or all older fingerprints would be others
+
+
+def test_a_text_is_put_to_a_task_on_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = asking_model(Asking("{letters}=", messages=None))
+    monkeypatch.setattr("mtlora_core.cli.predict._load", lambda *_: model)
+
+    (row,) = events(mtlora("predict", "run", "a b c", "--json"))
+
+    (expected,) = model.predict([Question("a b c=")])
+    assert row["probabilities"] == pytest.approx(dict(expected.probabilities))
+
+
+def test_a_text_for_several_columns_is_refused_on_the_command_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = asking_model(Asking("{a} {b}", messages=None))
+    monkeypatch.setattr("mtlora_core.cli.predict._load", lambda *_: model)
+
+    done = mtlora("predict", "run", "a b c")
+
+    assert done.exit_code == 2
+    assert "task 'repeat': has no 'a' and no 'b'; the task is asked with 'a' and" in done.stderr
+    assert "a JSON line of --input" in done.stderr
 
 
 def test_likelihoods_are_those_of_each_answer_alone() -> None:

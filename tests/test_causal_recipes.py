@@ -81,7 +81,7 @@ def test_a_causal_recipe_learns_and_answers_the_same_when_loaded(
         assert row["metrics"]["loss"] < row["before"]["loss"]
     loaded = load(tmp_path / "run", device="cpu")
     for data in load_tasks(plan):
-        answers = loaded.predict([e.input for e in data.test], task=data.task.name)
+        answers = loaded.predict(data.test, task=data.task.name)
         texts = [str(answer.label).strip() for answer in answers]
         right = [t == str(e.label).strip() for t, e in zip(texts, data.test, strict=True)]
         assert sum(right) / len(right) == finished["test"][data.task.name]["value"]
@@ -185,4 +185,4 @@ def test_the_example_trains_smollm(tmp_path: Path) -> None:
     losses = [event["loss"] for event in events if event["event"] == "step"]
     assert len(losses) == 6
     assert losses[-1] < losses[0]
-    assert [answer.task for answer in model.predict(["Q: a b c\nA:"], task="last")] == ["last"]
+    assert [answer.task for answer in model.predict(["a b c"], task="last")] == ["last"]

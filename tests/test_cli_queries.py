@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from mtlora_core.cli import queries
 from mtlora_core.errors import DataError
 from mtlora_core.files import json_line
-from mtlora_core.inputs import ImageFile
+from mtlora_core.inputs import Chat, ImageFile
+from mtlora_core.prompts import Asking
+from mtlora_core.tasks import Question, Task
 
 if TYPE_CHECKING:
     from mtlora_core.model import Prediction
 
-TASKS = ("verb", "kind")
+TASKS = (Task("verb"), Task("kind"))
 
 
 class Answer:
@@ -50,7 +52,7 @@ def file_of(folder: Path, *lines: object) -> Path:
     return path
 
 
-def problems(path: Path, tasks: tuple[str, ...] = TASKS) -> list[str]:
+def problems(path: Path, tasks: tuple[Task, ...] = TASKS) -> list[str]:
     with pytest.raises(DataError) as caught:
         queries.read(path, tasks)
     return [line.removeprefix(f"{path}:") for line in caught.value.problems]
@@ -63,8 +65,69 @@ def test_reads_texts_and_pairs_with_their_tasks(tmp_path: Path) -> None:
 
     first, second = queries.read(path, TASKS)
 
-    assert (first.input, first.task) == ("a", "kind")
-    assert (second.input, second.task, second.given["id"]) == (("a", "b"), "verb", 7)
+    assert (first.question.input, first.task) == ("a", "kind")
+    assert (second.question.input, second.task, second.given["id"]) == (("a", "b"), "verb", 7)
+
+
+DOLLY = Task("dolly", "causal", asking=Asking("{instruction}\n{context}\n", messages=None))
+QUIZ = Task("quiz", "causal", asking=Asking("Q: {question}\nA:", " {pick}", None, "choices"))
+SUPPORT = Task("support", "causal", asking=Asking(None, messages="talk", options=None))
+HELLO = {"role": "user", "content": "hello"}
+
+
+@pytest.mark.parametrize(
+    ("task", "line", "expected"),
+    [
+        (DOLLY, {"instruction": "add", "context": 3}, Question("add\n3\n")),
+        (QUIZ, {"question": "why?", "text": "other"}, Question("Q: why?\nA:")),
+        (QUIZ, {"text": "why?"}, Question("Q: why?\nA:")),
+        (QUIZ, {"text": "why?", "choices": ["b", 1]}, Question("Q: why?\nA:", (" b", " 1"))),
+        (SUPPORT, {"text": "hello"}, Question(Chat((("user", "hello"),)))),
+        (SUPPORT, {"talk": [HELLO]}, Question(Chat((("user", "hello"),)))),
+        (
+            SUPPORT,
+            {"talk": [HELLO, {"role": "assistant", "content": "hi"}], "messages": 3},
+            Question(Chat((("user", "hello"),))),
+        ),
+        (Task("own", "causal"), {"text": "as {it} is"}, Question("as {it} is")),
+        (Task("own", "causal"), {"messages": [HELLO]}, Question(Chat((("user", "hello"),)))),
+    ],
+)
+def test_a_causal_task_is_asked_as_its_rows_are(
+    tmp_path: Path, task: Task, line: dict[str, Any], expected: Question
+) -> None:
+    (query,) = queries.read(file_of(tmp_path, line), [task])
+
+    assert query.question == expected
+    assert query.given == line
+
+
+@pytest.mark.parametrize(
+    ("task", "line", "reason"),
+    [
+        (
+            DOLLY,
+            {"text": "a"},
+            "has no 'instruction' and no 'context'; the task is asked with "
+            "'instruction' and 'context'",
+        ),
+        (DOLLY, {"instruction": "a"}, "has no 'context'; the task is asked with"),
+        (DOLLY, {"instruction": "a", "context": [1]}, "column 'context' has [1], which is no text"),
+        (QUIZ, {"txt": "a"}, "has no 'question'; the task is asked with 'question'"),
+        (QUIZ, {"text": "a", "choices": ["b"]}, "not a list of two answers or more"),
+        (SUPPORT, {"messages": [HELLO]}, "has no 'text'; the task is asked with 'talk' or 'text'"),
+        (SUPPORT, {"talk": [{**HELLO, "role": "assistant"}]}, "the user says nothing"),
+        (SUPPORT, {"talk": [{**HELLO, "role": "me"}]}, "a message has the role 'me'"),
+        (SUPPORT, {"talk": "hello"}, "there are no messages, but 'hello'"),
+    ],
+)
+def test_a_line_that_is_no_row_of_its_task_is_told(
+    tmp_path: Path, task: Task, line: dict[str, Any], reason: str
+) -> None:
+    (problem,) = problems(file_of(tmp_path, line), (task,))
+
+    assert problem.startswith("1: ")
+    assert reason in problem
 
 
 def test_reads_pictures_relative_to_the_file(tmp_path: Path) -> None:
@@ -75,14 +138,14 @@ def test_reads_pictures_relative_to_the_file(tmp_path: Path) -> None:
 
     found = queries.read(file_of(tmp_path, *lines), TASKS)
 
-    assert [query.input for query in found] == [ImageFile(str(picture))] * 2
+    assert [query.question.input for query in found] == [ImageFile(str(picture))] * 2
 
 
 @pytest.mark.parametrize(
-    ("tasks", "default", "expected"), [(("only",), None, "only"), (TASKS, "kind", "kind")]
+    ("tasks", "default", "expected"), [((Task("only"),), None, "only"), (TASKS, "kind", "kind")]
 )
 def test_the_task_may_be_left_out_where_it_is_known(
-    tmp_path: Path, tasks: tuple[str, ...], default: str | None, expected: str
+    tmp_path: Path, tasks: tuple[Task, ...], default: str | None, expected: str
 ) -> None:
     (query,) = queries.read(file_of(tmp_path, {"text": "a"}), tasks, default)
 
@@ -92,7 +155,7 @@ def test_the_task_may_be_left_out_where_it_is_known(
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
     path = file_of(tmp_path, "\ufeff".encode() + b'{"text": "a", "task": "verb"}')
 
-    assert queries.read(path, TASKS)[0].input == "a"
+    assert queries.read(path, TASKS)[0].question.input == "a"
 
 
 @pytest.mark.parametrize(
@@ -157,7 +220,7 @@ def test_a_missing_file_and_a_folder_are_errors(tmp_path: Path) -> None:
 
 
 def test_an_answer_keeps_what_was_given() -> None:
-    row = queries.answered(queries.Query("a", "verb", {"id": 7, "text": "a"}), answer())
+    row = queries.answered(queries.Query(Question("a"), "verb", {"id": 7, "text": "a"}), answer())
 
     assert row == {
         "id": 7,
@@ -171,14 +234,14 @@ def test_an_answer_keeps_what_was_given() -> None:
 
 @pytest.mark.parametrize("label", ["read", "write"])
 def test_a_true_label_moves_aside_and_is_not_lost(label: str) -> None:
-    row = queries.answered(queries.Query("a", "verb", {"label": label}), answer())
+    row = queries.answered(queries.Query(Question("a"), "verb", {"label": label}), answer())
 
     assert row["label"] == "read"
     assert row["given"] == {"label": label}
 
 
 def test_regression_answers_with_a_number() -> None:
-    row = queries.answered(queries.Query("a", "verb", {"text": "a"}), answer(Number))
+    row = queries.answered(queries.Query(Question("a"), "verb", {"text": "a"}), answer(Number))
 
     assert row == {"text": "a", "task": "verb", "value": 2.5}
 

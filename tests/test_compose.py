@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,9 +14,11 @@ from toys import ToyEncoder, toy_recipe, toy_registry
 from mtlora_core.adapters import Adapters
 from mtlora_core.compose import attach, compose, load_tasks
 from mtlora_core.errors import CompositionError, DataError
+from mtlora_core.inputs import Chat
 from mtlora_core.model import MultiTaskModel
 from mtlora_core.recipe import load_recipe
 from mtlora_core.resolve import Plan, resolve
+from mtlora_core.tasks import Question
 
 HYDRA = {"use": "hydra", "count": 4, "rank": 4}
 
@@ -244,6 +246,33 @@ def test_a_model_with_several_tasks_asks_which_one_to_answer() -> None:
         model.predict(["aa"], task="toy9")
     with pytest.raises(CompositionError, match="2 inputs, but 1 tasks were given"):
         model.predict(["aa", "bb"], task=["toy0"])
+
+
+def test_one_text_is_no_list_of_texts() -> None:
+    for one in ("abcdef", b"abc", {"text": "a"}, Chat((("user", "a"),)), Question("a")):
+        with pytest.raises(DataError, match=r"are to be a list, and one input was given"):
+            model_with().predict(cast(Any, one), task="toy0")
+
+
+def test_a_list_of_two_texts_is_a_pair() -> None:
+    model = model_with()
+
+    assert model.predict([cast(Any, ["aa", "bb"])], task="toy0") == model.predict(
+        [("aa", "bb")], task="toy0"
+    )
+
+
+def test_what_is_no_input_is_told_with_its_type_and_place() -> None:
+    given: list[Any] = ["aa", None, b"aa", 3, ["aa", "bb", "cc"], {"text": "aa"}]
+
+    with pytest.raises(DataError) as caught:
+        model_with().predict(given, task="toy0")
+
+    types = ["None", *(f"of the type {name}" for name in ("bytes", "int", "list", "dict"))]
+    assert [problem.partition(";")[0] for problem in caught.value.problems] == [
+        f"inputs[{i}], of task 'toy0': is {name}" for i, name in enumerate(types, 1)
+    ]
+    assert "ImageFile(path)" in str(caught.value)
 
 
 def test_answers_do_not_depend_on_what_they_are_batched_with() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from mtlora_core.errors import DataError
-from mtlora_core.inputs import ImageBytes, ImageFile, Pixels, decoded
+from mtlora_core.inputs import (
+    ImageBytes,
+    ImageFile,
+    Pixels,
+    decoded,
+    images_of,
+    input_of,
+    texts_of,
+)
 from mtlora_core.pictures import in_rgb
 
 RAMP = np.arange(0, 65536, 32, dtype=np.uint16).reshape(32, 64)
@@ -93,3 +101,28 @@ def test_damage_of_any_kind_names_the_file(tmp_path: Path) -> None:
         decoded(ImageFile(str(path)))
     with pytest.raises(DataError, match=r"^a picture in memory: is no picture that can be read"):
         decoded(ImageBytes(path.read_bytes()))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+def test_a_picture_of_pillow_s_is_an_input_as_it_is(mode: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    picture = Pillow.fromarray(pixels).convert(mode)
+
+    given = input_of(picture)
+
+    assert isinstance(given, Pixels)
+    assert decoded(given).tobytes() == picture.convert("RGB").tobytes()
+    assert decoded(given).size == (7, 5)
+
+
+def test_a_picture_of_pillow_s_without_a_known_white_is_refused() -> None:
+    with pytest.raises(ValueError, match="nothing says which is white"):
+        input_of(Pillow.new("F", (2, 2)))
+
+
+def test_a_path_is_a_picture_s_and_a_text_is_told_how_to_be_one(tmp_path: Path) -> None:
+    assert input_of(tmp_path / "a.png") == ImageFile(str(tmp_path / "a.png"))
+    with pytest.raises(DataError, match=r"an example is a text; give a file as ImageFile\(path\)"):
+        images_of(["a.png"])
+    with pytest.raises(DataError, match="reads texts, and an example is of the type bytes; take"):
+        texts_of(cast(Any, [b"a"]))

@@ -11,6 +11,7 @@ import typer
 from .. import files
 from ..errors import DataError, MtloraError
 from ..inputs import ImageFile, Text
+from ..tasks import Question, Task
 from . import events, figures, queries
 from .arguments import Device, Json, RunArgument, RunSettings
 from .failure import reporting
@@ -36,7 +37,8 @@ Input = Annotated[
         "--input",
         metavar="FILE",
         help='JSON lines, {"text": "…", "task": "…"}; a pair is a list of two texts, a picture '
-        '{"image": "path"}.',
+        '{"image": "path"}. Tasks with a template take its columns, those with chats '
+        '{"messages": […]}.',
     ),
 ]
 Output = Annotated[
@@ -66,6 +68,8 @@ def predict(
     """Answer a text or a picture, or a file of them, with labels.
 
     Labels come with their probabilities; tasks of a file may be mixed, and are answered together.
+    A task of a language model is asked as it was learnt: a text is put into its template, or is
+    the user's turn of a chat.
     """
     _require_sense(text, pair, image, input, output)
     from . import progress
@@ -73,9 +77,11 @@ def predict(
     with progress.display(quiet=json) as show:
         show({"event": "phase", "name": "loading the model"})
         model = _load(run, settings, device)
-        asked = _asked(text, pair, image, task, input, [each.name for each in model.tasks])
+        asked = _asked(text, pair, image, task, input, model.tasks)
         show({"event": "phase", "name": f"answering {figures.amount(len(asked), 'question')}"})
-        answers = model.predict([query.input for query in asked], [query.task for query in asked])
+        answers = model.predict(
+            [query.question for query in asked], [query.task for query in asked]
+        )
     rows = [queries.answered(*each) for each in zip(asked, answers, strict=True)]
     if output is not None:
         files.write(output, "".join(f"{files.json_line(row)}\n" for row in rows))
@@ -131,17 +137,32 @@ def _asked(
     image: Path | None,
     task: str | None,
     input: Path | None,
-    tasks: Sequence[str],
+    tasks: Sequence[Task],
 ) -> list[queries.Query]:
     """Return what is asked: every line of the input, or the one for the task or for each."""
+    names = [each.name for each in tasks]
     try:
-        chosen = None if task is None else queries.known_task(task, tasks)
+        chosen = None if task is None else queries.known_task(task, names)
     except ValueError as error:
         raise DataError(f"--task: {error}") from None
     if input is not None:
         return queries.read(input, tasks, chosen)
     asked = _text(text or "", pair) if image is None else _picture(image)
-    return [queries.Query(asked, name) for name in ([chosen] if chosen else tasks)]
+    return [
+        queries.Query(_question(asked, each), each.name)
+        for each in tasks
+        if chosen in (None, each.name)
+    ]
+
+
+def _question(asked: Text | ImageFile, task: Task) -> Question:
+    try:
+        return task.question(asked)
+    except ValueError as error:
+        raise DataError(
+            f"task {task.name!r}: {error}; write them in a JSON line of --input, or name another "
+            "--task"
+        ) from None
 
 
 def _picture(image: Path) -> ImageFile:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
 from ..inputs import ImageFile, Input, Text
+from ..tasks import Question, Task
 
 if TYPE_CHECKING:
     from ..model import Prediction
@@ -21,29 +22,32 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class Query:
-    """One input for one task."""
+    """A question to one task."""
 
-    input: Input
+    question: Question
     task: str
     given: Mapping[str, Any] = field(default_factory=dict)
     """The line it was read from; its keys are kept beside the answer."""
 
 
-def read(path: Path, tasks: Sequence[str], default: str | None = None) -> list[Query]:
+def read(path: Path, tasks: Sequence[Task], default: str | None = None) -> list[Query]:
     """Read queries from a file of JSON lines.
 
     A line is an object with ``text`` (a string, or a list of two for a pair) or ``image`` (a path
     relative to the file), and with ``task``, which may be left out where ``default`` is given or
-    the model has one task. Empty lines are skipped.
+    the model has one task. Of a causal task it may have the columns of the task's rows instead of
+    ``text``: those of its template, or ``messages``; and the answers to choose from. Empty lines
+    are skipped.
 
     Raises:
         DataError: the file cannot be read, or lines cannot be answered: each with its number.
     """
-    default = default or (tasks[0] if len(tasks) == 1 else None)
+    known = {task.name: task for task in tasks}
+    default = default or (tasks[0].name if len(tasks) == 1 else None)
     queries, problems = [], []
     for number, line in _lines(path):
         try:
-            queries.append(_query(line, tasks, default, path.parent))
+            queries.append(_query(line, known, default, path.parent))
         except ValueError as error:
             problems.append(f"{path}:{number}: {error}")
     if problems:
@@ -111,9 +115,12 @@ def picture(path: Path) -> ImageFile:
     return ImageFile(str(path))
 
 
-def _query(line: bytes, tasks: Sequence[str], default: str | None, folder: Path) -> Query:
+def _query(line: bytes, tasks: Mapping[str, Task], default: str | None, folder: Path) -> Query:
     given = _object(line)
-    return Query(_input(given, folder), _task(given, tasks, default), given)
+    task = tasks[_task(given, list(tasks), default)]
+    if task.objective == "causal" and "image" not in given:
+        return Query(task.question(given), task.name, given)
+    return Query(Question(_input(given, folder)), task.name, given)
 
 
 def _object(line: bytes) -> dict[str, Any]:

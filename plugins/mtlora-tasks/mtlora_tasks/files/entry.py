@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from mtlora_core.prompts import Asking, spelt
 from mtlora_core.tasks import DEFAULT_METRICS, SPLITS, Metric, Objective, Split
 
 from .template import Template
@@ -34,25 +35,10 @@ SHARE = 0.1
 """Of the training rows, for a split of which nothing is said and nothing is there."""
 
 
-def label_name(value: object) -> str | None:
-    """Return a label as the name of its class; None for what is no label.
-
-    Truth values are spelt as in JSON, whole numbers without a fraction.
-    """
-    match value:
-        case bool():
-            return str(value).lower()
-        case int() | str():
-            return str(value)
-        case float() if value.is_integer():
-            return str(int(value))
-    return None
-
-
 def _label_names(values: Any) -> Any:
     if not isinstance(values, list | tuple):
         return values
-    return tuple(v if (name := label_name(v)) is None else name for v in values)
+    return tuple(v if (name := spelt(v)) is None else name for v in values)
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -214,6 +200,16 @@ class TaskEntry(TaskKeys):
     def template_or_default(self) -> Template:
         """How a row of a causal task becomes a prompt and its answer."""
         return self.template or Template(prompt=f"{{{self.text}}}", answer=f"{{{self.label}}}")
+
+    @property
+    def asking(self) -> Asking:
+        """How a row of a causal task is read."""
+        options = self.options if isinstance(self.options, str) else None
+        if self.chat:
+            return Asking(None, messages=self.messages, options=options)
+        template = self.template_or_default
+        answer = template.answer if template.answer_column else Asking.answer
+        return Asking(template.prompt, answer, messages=None, options=options)
 
     @property
     def task_columns(self) -> tuple[str, ...]:

@@ -8,7 +8,9 @@ from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from .entry import TaskEntry, label_name
+from mtlora_core.prompts import spelt
+
+from .entry import TaskEntry
 from .faults import Faults
 from .lines import json_type
 from .row import Row
@@ -86,7 +88,7 @@ def _finite(value: object) -> float | None:
 
 
 def _name(row: Row, faults: Faults) -> Iterator[str]:
-    if name := label_name(row.label):
+    if name := spelt(row.label):
         yield name
     elif not _is_empty(row, faults):
         what = "label {} is no class; write `objective: regression` to predict numbers"

@@ -125,6 +125,7 @@ def _data(entry: TaskEntry, name: str, labels: tuple[str, ...], splits: Rows) ->
         weight=entry.weight,
         class_weights=_class_weights(entry, name, labels, splits["train"]),
         max_length=entry.max_length,
+        asking=entry.asking if entry.objective == "causal" else None,
     )
     classes = labels if entry.objective == "classification" else ()
     indices = {label: index for index, label in enumerate(classes)}

@@ -1,30 +1,16 @@
-"""Texts with columns of a row filled in: ``{name}`` stands for a column, and nothing more."""
+"""What a recipe says of how rows become prompts: ``{name}`` stands for a column, no more."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-_PIECE = re.compile(r"\{\{|\}\}|\{([^{}]+)\}")
-"""A brace written twice, or a column. What stands between braces is the column's whole name."""
-
-
-def columns_in(text: str) -> tuple[str, ...]:
-    """Return the columns that a text names, each once, in order."""
-    names = [piece[1] for piece in _PIECE.finditer(text) if piece[1] is not None]
-    return tuple(dict.fromkeys(names))
-
-
-def fill(text: str, values: Mapping[str, str]) -> str:
-    """Return a text with the values of its columns; ``{{`` and ``}}`` are braces."""
-    return _PIECE.sub(lambda piece: piece[0][0] if piece[1] is None else values[piece[1]], text)
+from mtlora_core.prompts import columns_in, lone_brace
 
 
 def _sound(text: str) -> str:
-    if re.search(r"[{}]", _PIECE.sub("", text)):
+    if lone_brace(text):
         raise ValueError(
             f"{text!r} has a brace that closes or opens nothing; write {{column}} for a column, "
             "and a brace itself twice"
