@@ -65,7 +65,7 @@ def predict(
     device: Device = None,
     json: Json = False,
 ) -> None:
-    """Answer a text or a picture, or a file of them, for one task or all.
+    """Answer a text, a picture, or a file of them.
 
     Labels come with their probabilities; tasks of a file may be mixed, and are answered together.
     A task of a language model is asked as it was learnt: a text is put into its template, or is
