@@ -18,7 +18,11 @@ Event = dict[str, Any]
 def mtlora(*arguments: object) -> Result:
     """Run ``mtlora`` with arguments, on 80 columns; a bug of ours is raised, not swallowed."""
     return CliRunner(env={"COLUMNS": "80", "NO_COLOR": "1"}).invoke(
-        app, [*map(str, arguments)], catch_exceptions=False, prog_name="mtlora"
+        app,
+        [*map(str, arguments)],
+        catch_exceptions=False,
+        prog_name="mtlora",
+        terminal_width=78,  # what help is wrapped to on 80 columns, where the runner takes all
     )
 
 

@@ -127,7 +127,7 @@ def ablate(
     json: Json = False,
     first_party_only: FirstPartyOnly = False,
 ) -> None:
-    """Run a recipe with parts swapped, over seeds, and print the table.
+    """Run a recipe with parts swapped, over seeds; print the table.
 
     Call it again to go on with what is not finished, or to see the table.
     """
