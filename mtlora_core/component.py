@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import MappingProxyType
@@ -19,25 +20,54 @@ Per = Literal["model", "task", "sequence", "token", "group"]
 API = 1
 """The contract's version; a component of another is refused."""
 
-CAPABILITIES: Mapping[Kind, Mapping[str, type | tuple[type, ...]]] = {
+NAME = r"\w[\w.-]*"
+"""What a part may be called: a recipe writes ``package/name``, and edits a list by ``+name``."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a capability may be: one of ``values``, or ``several`` in a tuple."""
+
+    values: tuple[object, ...]
+    several: bool = False
+
+    def takes(self, value: object) -> bool:
+        """Return whether a component may declare this."""
+        if self.several:
+            return isinstance(value, tuple) and all(map(Choice(self.values).takes, value))
+        return any(type(value) is type(known) and value == known for known in self.values)
+
+    def __str__(self) -> str:
+        *others, last = map(str, self.values)
+        named = f"{', '.join(others)} or {last}"
+        return f"a tuple, each of them {named}" if self.several else named
+
+
+FLAG = Choice((True, False))
+
+CAPABILITIES: Mapping[Kind, Mapping[str, Choice]] = {
     "router": {
-        "per": str,
-        "needs_task": bool,
-        "normalized": bool,
-        "causal": bool,
-        "learned": bool,
-        "sparse": bool,
+        "per": Choice(get_args(Per)),
+        "needs_task": FLAG,
+        "normalized": FLAG,
+        "causal": FLAG,
+        "learned": FLAG,
+        "sparse": FLAG,
     },
     "experts": {
-        "mixes": tuple,
-        "mergeable": bool,
-        "needs_base": bool,
-        "needs_task": bool,
-        "start_equal": bool,
+        "mixes": Choice(get_args(Per), several=True),
+        "mergeable": FLAG,
+        "needs_base": FLAG,
+        "needs_task": FLAG,
+        "start_equal": FLAG,
     },
-    "regularizer": {"penalizes": str, "transforms_gradients": bool, "weighs_losses": str},
-    "placement": {"sites": tuple},
-    "backbone": {"language": bool},
+    "regularizer": {
+        "penalizes": Choice(("weights", "routing", "selection")),
+        "transforms_gradients": FLAG,
+        "weighs_losses": Choice(("earlier", "current")),
+    },
+    "placement": {"sites": Choice(("projection", "block"), several=True)},
+    "backbone": {"language": FLAG},
     "tasks": {},
     "executor": {},
 }
@@ -108,27 +138,40 @@ def problems_of(component: Component) -> list[str]:
         return [f"{where}: no such kind; the kinds are {', '.join(KINDS)}"]
     if component.api != API:
         return [f"{where}: is written for api {component.api}, this mtlora speaks api {API}"]
+    problems = [*_text_problems(component), *_capability_problems(component)]
+    return [f"{where}: {problem}" for problem in problems]
+
+
+def _text_problems(component: Component) -> Iterator[str]:
+    if not (isinstance(component.name, str) and re.fullmatch(NAME, component.name)):
+        yield (
+            "a name begins with a letter or digit and goes on with letters, digits and . _ -, "
+            "or no recipe can write it"
+        )
+    for label in ("options", "build"):
+        text = getattr(component, label)
+        if not (isinstance(text, str) and re.fullmatch("[^:]+:[^:]+", text)):
+            yield f"{label} must be an import string 'package.module:attribute', not {text!r}"
+    for label in ("summary", "paper"):
+        text = getattr(component, label)
+        if not isinstance(text, str):
+            yield f"{label} must be a text, not {text!r}"
+
+
+def _capability_problems(component: Component) -> Iterator[str]:
     known = CAPABILITIES[component.kind]
-    problems = [
-        f"{where}: {label} must be an import string 'package.module:attribute', not {text!r}"
-        for label, text in (("options", component.options), ("build", component.build))
-        if text.count(":") != 1 or text.startswith(":") or text.endswith(":")
-    ]
     for name, value in component.capabilities.items():
         if name not in known:
-            problems.append(
-                f"{where}: unknown capability {name!r}; known: {', '.join(known) or 'none'}"
-            )
-        elif not isinstance(value, known[name]):
-            problems.append(f"{where}: capability {name!r} must not be {value!r}")
-    if component.kind == "router" and component.capabilities.get("per") not in get_args(Per):
-        problems.append(f"{where}: capability 'per' must be one of {', '.join(get_args(Per))}")
+            yield f"unknown capability {name!r}; known: {', '.join(known) or 'none'}"
+        elif not known[name].takes(value):
+            yield f"capability {name!r} must be {known[name]}, not {value!r}"
+    if component.kind == "router" and "per" not in component.capabilities:
+        yield f"capability 'per' must be {known['per']}"
     if component.kind == "regularizer":
-        problems += _regularizer_problems(where, component)
-    return problems
+        yield from _regularizer_problems(component)
 
 
-def _regularizer_problems(where: str, component: Component) -> list[str]:
+def _regularizer_problems(component: Component) -> Iterator[str]:
     declared = {
         "penalizes": "penalizes" in component.capabilities,
         "transforms_gradients": component.transforms_gradients,
@@ -136,14 +179,10 @@ def _regularizer_problems(where: str, component: Component) -> list[str]:
     }
     said = [name for name, does in declared.items() if does]
     if len(said) != 1:
-        return [
-            f"{where}: declares {' and '.join(map(repr, said)) or 'none'} of "
+        yield (
+            f"declares {' and '.join(map(repr, said)) or 'none'} of "
             f"{', '.join(map(repr, declared))}; a regularizer does one of them"
-        ]
-    weighs = component.capabilities.get("weighs_losses")
-    if weighs not in (None, "earlier", "current"):
-        return [f"{where}: capability 'weighs_losses' must be earlier or current, not {weighs!r}"]
-    return []
+        )
 
 
 def load(text: str) -> Any:

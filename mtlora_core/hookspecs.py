@@ -1,7 +1,12 @@
-"""The hooks of a plugin: one describes its parts, four observe a run. All on one screen."""
+"""The hooks of a plugin: one describes its parts, four observe a run. All on one screen.
+
+An observer may end a run, unlike a tracker, which is given up with a warning: what it raises goes
+through to whoever started the run, which resumes from its last checkpoint.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +15,11 @@ import pluggy
 
 from .component import Component
 
-hookspec = pluggy.HookspecMarker("mtlora")
-hookimpl = pluggy.HookimplMarker("mtlora")
+GROUP = "mtlora"
+"""The project name of the hooks, and the entry-point group."""
+
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
 
 
 @hookspec
@@ -40,3 +48,10 @@ def mtlora_evaluated(folder: Path, record: Mapping[str, Any]) -> None:
 @hookspec
 def mtlora_run_finished(folder: Path, record: Mapping[str, Any]) -> None:
     """The run is complete and its folder whole; ``record`` is the last line."""
+
+
+def manager() -> pluggy.PluginManager:
+    """Return a manager that knows these hooks and no plugin yet."""
+    made = pluggy.PluginManager(GROUP)
+    made.add_hookspecs(sys.modules[__name__])
+    return made

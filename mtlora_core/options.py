@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, NonNegativeFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    NonNegativeFloat,
+    PositiveInt,
+    ValidationError,
+)
 
 from .sites import BackboneShape, Site
 
@@ -16,7 +24,8 @@ class Options(BaseModel):
     """Base of every part's options.
 
     The type of a field is its check, its docstring the help that ``mtlora plugins info`` and
-    ``mtlora schema`` show.
+    ``mtlora schema`` show. A run keeps them as plain data, so what is written out has to read
+    back the same, in every process: no aliases, no sets, no validator that changes its own result.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -112,3 +121,46 @@ def located(value: Any) -> Any:
 
 RecipePath = Annotated[Path, BeforeValidator(located)]
 """A path of a recipe: relative to the file it was written in, absolute once read."""
+
+
+ELSEWHERE = Path(os.devnull)
+"""A folder with nothing in it: options that are written out do not depend on where they are."""
+
+
+def rewriting_problems(options: Options) -> Iterator[tuple[str, str]]:
+    """Yield ``(option, reason)`` for what is not the same once written out and read again."""
+    for name, value in options.model_dump().items():
+        if _unordered(value):
+            yield name, "is a set, whose order changes from process to process; take a tuple"
+    written = options.model_dump(mode="json")
+    try:
+        again = type(options).model_validate(_moved(written))
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            name = str(detail["loc"][0]) if detail["loc"] else "?"
+            found = f"is written out as {written.get(name)!r}, which is refused when it is read"
+            yield name, f"{found} ({detail['msg']}); an option reads what it writes, by its name"
+        return
+    for name in type(options).model_fields:
+        before, after = getattr(options, name), getattr(again, name)
+        if before != after:
+            found = f"is {before!r}, is written out as {written.get(name)!r}, and reads back as"
+            yield name, f"{found} {after!r}; a validator leaves what it gave before as it is"
+
+
+def _unordered(value: Any) -> bool:
+    """Whether there is a set in what :meth:`Options.model_dump` gave."""
+    if isinstance(value, Mapping):
+        return any(map(_unordered, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_unordered, value))
+    return isinstance(value, Set)
+
+
+def _moved(value: Any) -> Any:
+    """Return what options were written out as, as a recipe that lies elsewhere has it."""
+    if isinstance(value, Mapping):
+        return {key: _moved(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_moved(entry) for entry in value]
+    return RecipeText(value, ELSEWHERE) if isinstance(value, str) else value

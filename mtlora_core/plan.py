@@ -8,6 +8,7 @@ from typing import Any
 
 from .component import Component
 from .options import Options, TransformOptions
+from .origin import Origin
 from .recipe import Recipe
 from .sites import BackboneShape, Site
 
@@ -20,6 +21,11 @@ class Bound:
     options: Options
     package: str
     version: str
+
+    @property
+    def origin(self) -> Origin:
+        """What says what is wrong with the part."""
+        return Origin.of(self.component, self.package)
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from . import hookspecs
 from .component import Component, problems_of
 from .errors import PluginError, RecipeError
+from .hookspecs import GROUP, manager
+from .origin import Origin
 
 if TYPE_CHECKING:
     # Its pydantic models are made only when a hint or a tier is asked for.
     from .catalogue import Catalogue
-
-GROUP = "mtlora"
-"""The entry-point group, and the project name of the hooks."""
 
 UNPACKAGED = "0+unpackaged"
 """The version of parts that were handed over in Python rather than installed."""
@@ -54,6 +52,11 @@ class Installed:
         """Name, package and version, as messages say them."""
         return f"{self.package}/{self.component.name} ({self.version})"
 
+    @property
+    def origin(self) -> Origin:
+        """What says what is wrong with the part."""
+        return Origin.of(self.component, self.package)
+
 
 @dataclass(frozen=True)
 class Plugin:
@@ -71,6 +74,16 @@ class Plugin:
     def names(self) -> frozenset[str]:
         """The names by which it may be asked for, in one spelling."""
         return frozenset({normal(self.name), normal(self.package)})
+
+
+@dataclass(frozen=True)
+class Observer:
+    """A plugin that observes runs."""
+
+    plugin: Plugin
+    loaded: object = field(repr=False)
+    hooks: tuple[str, ...]
+    """What it hears of, of :data:`OBSERVING`."""
 
 
 def normal(name: str) -> str:
@@ -98,8 +111,9 @@ class Registry:
         self.broken: dict[str, str] = {}
         self.left_out: dict[str, str] = {}
         self._parts: dict[tuple[str, str], list[Installed]] = {}
-        self._observers: dict[str, object] = {}
-        self._manager = _manager()
+        self._observers: dict[str, Observer] = {}
+        self._loaded: list[Plugin] = []
+        self._manager = manager()
         if catalogue is not None:
             self.catalogue = catalogue
         for name, plugin in (plugins or {}).items():
@@ -137,8 +151,13 @@ class Registry:
         )
 
     def packages(self) -> dict[str, str]:
-        """Return the versions of the packages that offer parts, by name."""
-        return {part.package: part.version for part in self.parts()}
+        """Return the versions of the packages whose plugins were loaded, by name."""
+        return {plugin.package: plugin.version for plugin in self._loaded}
+
+    def observing(self) -> list[Observer]:
+        """Return the installed plugins that observe runs, by name."""
+        distinct = {id(each): each for each in self._observers.values()}.values()
+        return sorted(distinct, key=lambda each: (each.plugin.name, each.plugin.package))
 
     def get(self, kind: str, name: str) -> Installed:
         """Return a part.
@@ -180,15 +199,15 @@ class Registry:
         problems: list[str] = []
         for name in names:
             try:
-                plugin = self._observer(name)
-                found[id(plugin)] = plugin
+                observer = self._observer(name)
+                found[id(observer)] = observer.loaded
             except RecipeError as error:
                 problems += error.problems
         if problems:
             raise RecipeError(problems)
         return tuple(found.values())
 
-    def _observer(self, name: str) -> object:
+    def _observer(self, name: str) -> Observer:
         self._refuse_broken([name])
         found = self._observers.get(normal(name))
         if found is None:
@@ -229,8 +248,9 @@ class Registry:
         for component in components:
             part = Installed(component, plugin.package, plugin.version, folder)
             self._parts.setdefault((component.kind, component.name), []).append(part)
-        if any(name in hooks for name in OBSERVING):
-            self._observers |= dict.fromkeys(plugin.names, loaded)
+        self._loaded.append(plugin)
+        if heard := tuple(name for name in OBSERVING if name in hooks):
+            self._observers |= dict.fromkeys(plugin.names, Observer(plugin, loaded, heard))
 
     def _hooks(self, plugin: object, name: str) -> dict[str, Callable[..., Any]]:
         """Return a plugin's own functions by hook, or leave no trace of it."""
@@ -288,16 +308,10 @@ def relay(plugins: Iterable[object]) -> pluggy.HookRelay:
     ``relay(plan.observers).mtlora_step(folder=folder, record=record)`` calls each with the
     arguments that it takes, as pluggy does.
     """
-    manager = _manager()
+    relaying = manager()
     for plugin in plugins:
-        manager.register(plugin)
-    return manager.hook
-
-
-def _manager() -> pluggy.PluginManager:
-    manager = pluggy.PluginManager(GROUP)
-    manager.add_hookspecs(hookspecs)
-    return manager
+        relaying.register(plugin)
+    return relaying.hook
 
 
 def _components(hooks: Mapping[str, Callable[..., Any]]) -> list[Component]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
@@ -11,15 +12,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from .compatibility import Parts
-from .component import load
+from .declared import options_class
 from .errors import CompositionError, MtloraError, PluginError, RecipeError
 from .options import (
     BackboneOptions,
     MixedOptions,
     Options,
-    PenaltyOptions,
     RouterOptions,
-    TransformOptions,
+    rewriting_problems,
 )
 from .plan import Bound, Plan
 from .recipe import PartSpec, Recipe, validated
@@ -183,7 +183,8 @@ def _bound(
     bound = {}
     for keys, installed in found.items():
         try:
-            options = _options(keys, installed, specs[keys], report, keys not in unchecked)
+            with installed.origin.calling("its options"):
+                options = _options(keys, installed, specs[keys], report, keys not in unchecked)
         except RecipeError as error:
             report.placed(error)
         except PluginError as error:
@@ -205,7 +206,11 @@ def _options(
     ]
     if not checked:
         return model.model_construct(**written)
-    return validated(model, written, lambda *path: report.recipe.where(*keys, *path))
+    options = validated(model, written, lambda *path: report.recipe.where(*keys, *path))
+    for option, reason in rewriting_problems(options):
+        broken = installed.origin.broken(f"option {option!r} {reason}")
+        report.take((*keys, option), broken)
+    return options
 
 
 def _dropped(model: type[Options], spec: PartSpec) -> dict[str, str]:
@@ -225,39 +230,24 @@ def _dropped(model: type[Options], spec: PartSpec) -> dict[str, str]:
     return reasons
 
 
-def options_class(installed: Installed) -> type[Options]:
-    """Return the class of a part's options.
-
-    Raises:
-        PluginError: it cannot be loaded, or is not of the class that the kind asks for.
-    """
-    component = installed.component
-    model = load(component.options)
-    base = Options
-    if component.kind == "backbone":
-        base = BackboneOptions
-    elif component.transforms_gradients:
-        base = TransformOptions
-    elif "penalizes" in component.capabilities:
-        base = PenaltyOptions
-    if not (isinstance(model, type) and issubclass(model, base)):
-        raise PluginError(
-            f"the plugin {installed.package!r} is broken: {component.options!r} must be a "
-            f"subclass of mtlora_core.options.{base.__name__}"
-        )
-    return model
-
-
 def _shape(backbone: Bound | None, module: Any, report: _Report) -> BackboneShape | None:
     if backbone is None:
         return None
     options = backbone.options
     assert isinstance(options, BackboneOptions)
     try:
-        return options.shape() if module is None else type(options).shape_of(module)
+        return _described(backbone, options, module)
     except MtloraError as error:
         report.take(("backbone",), error)
         return None
+
+
+def _described(backbone: Bound, options: BackboneOptions, module: Any) -> BackboneShape:
+    what = "shape()" if module is None else "shape_of(module)"
+    with backbone.origin.calling(what):
+        found = options.shape() if module is None else type(options).shape_of(module)
+    shape: BackboneShape = backbone.origin.gave(what, found, BackboneShape, "a BackboneShape")
+    return shape
 
 
 def _sites(
@@ -266,10 +256,18 @@ def _sites(
     if placement is None or shape is None:
         return None
     try:
-        return tuple(load(placement.component.build)(placement.options, shape))
+        return _placed(placement, shape)
     except MtloraError as error:
         report.take(("placement",), error)
         return None
+
+
+def _placed(placement: Bound, shape: BackboneShape) -> tuple[Site, ...]:
+    origin = placement.origin
+    build = origin.load(placement.component.build)
+    with origin.calling("its build"):
+        found = tuple(build(placement.options, shape))
+    return tuple(origin.gave("its build", each, Site, "a Site each") for each in found)
 
 
 def _check_pairing(
@@ -295,18 +293,45 @@ def _check_count(bound: Mapping[Keys, Bound], report: _Report) -> None:
     experts, router = bound.get(("experts",)), bound.get(("router",))
     if experts is None or router is None or not isinstance(experts.options, MixedOptions):
         return
-    if isinstance(router.options, RouterOptions):
-        problems = router.options.count_problems(experts.options.count)
-        report.unfitting((("router", option), reason) for option, reason in problems)
+    options, count = router.options, experts.options.count
+    if isinstance(options, RouterOptions):
+        _told(
+            ("router",), router, "count_problems()", lambda: options.count_problems(count), report
+        )
 
 
 def _check_options(
     bound: Mapping[Keys, Bound], shape: BackboneShape, sites: Sequence[Site], report: _Report
 ) -> None:
     for keys, part in bound.items():
-        for option, reason in part.options.problems(shape, sites):
-            steps = (int(step) if step.isdecimal() else step for step in option.split("."))
-            report.add((*keys, *steps), reason, CompositionError)
+        _told(keys, part, "problems()", partial(part.options.problems, shape, sites), report)
+
+
+def _told(
+    keys: Keys, part: Bound, what: str, ask: Callable[[], Iterable[object]], report: _Report
+) -> None:
+    """Keep the problems that a part's options tell of themselves."""
+    try:
+        problems = _pairs(part, what, ask)
+    except PluginError as error:
+        report.take(keys, error)
+        return
+    for option, reason in problems:
+        steps = (int(step) if step.isdecimal() else step for step in option.split("."))
+        report.add((*keys, *steps), reason, CompositionError)
+
+
+def _pairs(part: Bound, what: str, ask: Callable[[], Iterable[object]]) -> list[tuple[str, str]]:
+    pairs = []
+    with part.origin.calling(what):
+        found = [*part.origin.gave(what, ask(), Iterable, "an iterable of (option, reason)")]
+    for each in found:
+        match each:
+            case (str(option), str(reason)):
+                pairs.append((option, reason))
+            case _:
+                raise part.origin.broken(f"{what} gave {each!r}, and (option, reason) is expected")
+    return pairs
 
 
 def _written_out(recipe: Recipe, bound: Mapping[Keys, Bound]) -> Recipe:

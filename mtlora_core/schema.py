@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from .component import KINDS, load
+from .component import KINDS
+from .declared import options_class
 from .errors import PluginError
-from .options import Options
 from .recipe import EvaluateOptions, MeasureOptions, Recipe, SubsetOptions, TrainOptions
 from .recipe.model import Tracker
 from .registry import Installed, Registry
@@ -103,13 +103,14 @@ def _part_schema(part: Installed, names: list[str], definitions: Schema) -> Sche
     component = part.component
     use = {"enum": names, "description": component.summary}
     schema: Schema = {"type": "object", "title": part.title, "description": component.summary}
+    prefix = f"{component.kind}.{part.package}.{component.name}"
     try:
-        model = load(component.options)
-        assert issubclass(model, Options)
-        prefix = f"{component.kind}.{part.package}.{component.name}"
-        options = _model_schema(model, prefix, definitions)
-    except (PluginError, AssertionError, TypeError):
-        # A broken part is told by `mtlora plugins`; an editor still knows its name.
+        model = options_class(part)
+        with part.origin.calling("its JSON Schema"):
+            options = _model_schema(model, prefix, definitions)
+    except PluginError:
+        # `mtlora plugins info` tells what is wrong, and a type of any kind may have no schema; an
+        # editor still knows the part's name.
         return {**schema, "properties": {"use": use}, "required": ["use"]}
     return {
         **schema,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-import torch
-
 from .errors import TrainingError
 
 
@@ -24,7 +22,7 @@ def explained(where: str, advice: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not _lacks_memory(error):
+        if not lacks_memory(error):
             raise
         raise TrainingError(f"{where}; try {advice}") from error
 
@@ -44,14 +42,15 @@ def in_batches(answer: Callable[[Sequence[int]], None], lengths: Sequence[int], 
         try:
             answer(batch)
         except (MemoryError, RuntimeError) as error:
-            if len(batch) == 1 or not _lacks_memory(error):
+            if len(batch) == 1 or not lacks_memory(error):
                 raise
             half = len(batch) // 2
             waiting += [batch[half:], batch[:half]]
 
 
-def _lacks_memory(error: BaseException) -> bool:
+def lacks_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out."""
-    # On a CPU torch raises a bare RuntimeError, whose text names the allocator.
-    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    # By its name, since torch is not loaded where nothing needs it. On a CPU torch raises a bare
+    # RuntimeError, whose text names the allocator.
+    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return known or "DefaultCPUAllocator" in str(error)

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from cli_command import mtlora
 from parts import GroupOptions, ManyOptions, experts, part, plugin, router
 
 from mtlora_core.catalogue import Catalogue
+from mtlora_core.hookspecs import hookimpl
 from mtlora_core.registry import Registry
 
 LONG = "a summary that goes on and on, " * 5
 
 
+class Watch:
+    """A plugin that observes and has no parts."""
+
+    @hookimpl
+    def mtlora_step(self, record: Any) -> None: ...
+
+    @hookimpl
+    def mtlora_run_finished(self, folder: Path) -> None: ...
+
+
 def registry() -> Registry:
-    """Return three packages, of which one is broken, and a catalogue that knows one more."""
+    """Return four packages, of which one is broken, and a catalogue that knows one more."""
     known = {"kind": "router", "name": "smora", "summary": "rank-wise", "paper": "arXiv:1"}
     packages = [
         {"name": "mtlora-far", "tier": "known", "summary": "far away", "parts": [known]},
         {"name": "mtlora-mine", "tier": "known", "summary": "mine", "parts": []},
+        {"name": "mtlora-watch", "tier": "known", "summary": "watches", "parts": []},
     ]
     mine = plugin(
         router("grouped", "group", GroupOptions, needs_task=False),
@@ -25,7 +40,12 @@ def registry() -> Registry:
     )
     yours = plugin(router("grouped", "token", ManyOptions), part("tasks", "x" * 40, ManyOptions))
     return Registry(
-        {"mtlora-mine": mine, "yours": yours, "mtlora-broken": object()},
+        {
+            "mtlora-mine": mine,
+            "yours": yours,
+            "mtlora-broken": object(),
+            "mtlora-watch": Watch(),
+        },
         catalogue=Catalogue.model_validate({"packages": packages}),
     )
 
@@ -55,6 +75,22 @@ def test_lists_known_packages_that_are_not_installed_and_no_others() -> None:
     (line,) = section("known, not installed")
 
     assert line == "  mtlora-far  far away: router smora; pip install mtlora-far"
+
+
+def test_lists_observers_with_what_they_hear_of() -> None:
+    (line,) = section("observers")
+
+    assert line == "  mtlora-watch  mtlora-watch 0+unpackaged: hears of step, run_finished"
+
+
+def test_info_of_an_observer_says_how_a_recipe_names_it() -> None:
+    done = mtlora("plugins", "info", "mtlora-watch")
+
+    assert done.stdout.splitlines()[:3] == [
+        "observer mtlora-watch (mtlora-watch 0+unpackaged)",
+        "  hooks: mtlora_step mtlora_run_finished",
+        "  in a recipe: observe: [mtlora-watch]",
+    ]
 
 
 def test_plugins_alone_lists_too() -> None:
@@ -117,6 +153,7 @@ def test_info_shows_the_paper_where_there_is_one(monkeypatch: pytest.MonkeyPatch
     ("name", "reason"),
     [
         ("mnay", "did you mean 'many'?"),
+        ("mtlora-wach", "did you mean 'mtlora-watch'?"),
         ("zzzzzz", "mtlora plugins list"),
         ("smora", "pip install mtlora-far"),
         ("mtlora-far", "pip install mtlora-far"),
@@ -132,16 +169,17 @@ def test_info_of_what_is_not_there_says_what_would_be_right(name: str, reason: s
     assert reason in done.stderr
 
 
+@pytest.mark.parametrize("options", ["gone.away:Options", f"{__name__}:Watch"])
 def test_info_of_a_part_whose_options_cannot_be_loaded_is_one_line(
-    monkeypatch: pytest.MonkeyPatch,
+    options: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost = plugin(part("tasks", "lost", ManyOptions))
     component = lost.mtlora_components()[0]  # type: ignore[attr-defined]
-    object.__setattr__(component, "options", "gone.away:Options")
+    object.__setattr__(component, "options", options)
     monkeypatch.setattr(Registry, "discover", lambda *, external=True: Registry({"l": lost}))
 
     done = mtlora("plugins", "info", "lost")
 
     assert done.exit_code == 2
     assert len(done.stderr.splitlines()) == 1
-    assert "gone.away" in done.stderr
+    assert options in done.stderr

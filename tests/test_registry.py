@@ -127,6 +127,9 @@ def test_parts_are_listed_by_kind_and_name() -> None:
         (DOOR.replace("return [", "return [3,"), "gave 3, which is no Component"),
         (DOOR.replace('"router"', '"rooter"'), "no such kind"),
         (DOOR.replace("parts:NoOptions", "NoOptions"), "must be an import string"),
+        (DOOR.replace('"parts:NoOptions"', "Component"), "options must be an import string"),
+        (DOOR.replace("{name!r}", "'a/b,c'"), "a name begins with a letter or digit"),
+        (DOOR.replace('"a toy"', "None"), "summary must be a text, not None"),
         (DOOR.replace("mtlora_components", "mtlora_component"), "mtlora_component"),
         (DOOR.replace("mtlora_components()", "mtlora_components(x)"), "mtlora_components"),
     ],
@@ -293,6 +296,17 @@ def test_every_name_that_observes_nothing_is_told() -> None:
         "no plugin 'listner' observes runs; did you mean 'listener'?",
         "no plugin 'toys' observes runs; installed observers: listener",
     )
+
+
+def test_a_plugin_that_only_observes_is_an_installed_package() -> None:
+    listener = Listener()
+
+    registry = registry_of(listener=listener)
+
+    assert registry.packages() == {"toys": UNPACKAGED, "listener": UNPACKAGED}
+    (observer,) = registry.observing()
+    assert (observer.plugin.name, observer.loaded) == ("listener", listener)
+    assert registry_of().observing() == []
 
 
 def test_an_observer_that_is_broken_is_fatal() -> None:

@@ -472,6 +472,35 @@ def test_a_regularizer_does_one_thing(capabilities: dict[str, Any], reason: str)
 
 
 @pytest.mark.parametrize(
+    ("component", "reason"),
+    [
+        (experts("x", OneOptions, "tokens"), "'mixes' must be a tuple, each of them model, task, "),
+        (
+            part("experts", "x", OneOptions, capabilities={"mixes": "token"}),
+            "or group, not 'token'",
+        ),
+        (experts("x", OneOptions, mergeable=1), "'mergeable' must be True or False, not 1"),
+        (
+            router("x", "tokens"),
+            "'per' must be model, task, sequence, token or group, not 'tokens'",
+        ),
+        (part("router", "x", NoOptions), "'per' must be model, task, sequence, token or group"),
+        (penalty("x", "weight"), "'penalizes' must be weights, routing or selection, not 'weight'"),
+        (
+            part("placement", "x", NoOptions, capabilities={"sites": ("blocks",)}),
+            "'sites' must be a tuple, each of them projection or block, not ('blocks',)",
+        ),
+    ],
+)
+def test_a_capability_is_one_of_the_values_that_something_reads(
+    component: Component, reason: str
+) -> None:
+    (problem,) = problems_of(component)
+
+    assert reason in problem
+
+
+@pytest.mark.parametrize(
     ("scope", "accumulate", "reasons"),
     [
         ("per-matrix", 1, []),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from mtlora_core.ablate.definition import AblationOptions
 from mtlora_core.ablate.schema import ablation_schema
 from mtlora_core.component import Component
+from mtlora_core.options import Options
 from mtlora_core.recipe import Recipe
 from mtlora_core.registry import Registry
 from mtlora_core.schema import recipe_schema
@@ -85,6 +86,21 @@ def test_a_part_whose_options_cannot_be_loaded_keeps_its_name() -> None:
 
     assert rough["properties"].keys() == {"use"}
     assert "additionalProperties" not in rough
+
+
+class Hooked(Options):
+    """An option of a type that JSON Schema has no words for."""
+
+    call: Callable[[int], int] | None = None
+
+
+def test_a_part_whose_options_have_no_schema_keeps_its_name_and_stops_no_other() -> None:
+    odd = Component("tasks", "odd", f"{__name__}:Hooked", "x:y", "odd")
+
+    found = variants("tasks", schema_with(theirs=plugin(odd)))
+
+    assert found["theirs/odd (0+unpackaged)"]["properties"].keys() == {"use"}
+    assert "root" in found["toys/data (0+unpackaged)"]["properties"]
 
 
 def test_a_recipe_that_extends_another_needs_no_other_key() -> None:

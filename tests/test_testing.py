@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
 import torch
+from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, noop_context_fn
 
@@ -656,13 +657,25 @@ class Undocumented(Options):
     fault: str = ""
 
 
+class Halved(Options):
+    fault: Annotated[int, BeforeValidator(lambda value: value // 2)] = 4
+    """An option that is halved each time it is read."""
+
+
+class Renamed(Options):
+    fault: str = Field(alias="slip")
+    """An option that is written by another name than it is read."""
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"summary": ""}, "has no summary"),
         ({"build": "nowhere"}, "must be an import string"),
         ({"options": f"{__name__}:Undocumented"}, "option 'fault' has no docstring"),
-        ({"options": f"{__name__}:Gate"}, "must derive from Options"),
+        ({"options": f"{__name__}:Gate"}, "must be a subclass of mtlora_core.options.Options"),
+        ({"options": f"{__name__}:Halved"}, "option 'fault' is 4, is written out as 4, and reads"),
+        ({"options": f"{__name__}:Renamed"}, "option 'fault' has an alias"),
         ({"capabilities": {"speed": 1}}, "unknown capability 'speed'"),
     ],
 )
@@ -691,6 +704,14 @@ def test_catches_two_parts_of_one_name() -> None:
 
     with pytest.raises(AssertionError, match="2 components placement 'toy'"):
         check_plugin(Door(component, component))
+
+
+def test_catches_a_function_that_is_called_like_a_hook_and_is_none() -> None:
+    door = Door(component_of("placement", FaultyOptions, place))
+    door.mtlora_on_step = hookimpl(lambda record: None)  # type: ignore[attr-defined]
+
+    with pytest.raises(AssertionError, match="unknown hook 'mtlora_on_step'"):
+        check_plugin(door)
 
 
 @pytest.mark.parametrize("heavy", ["torch", "pydantic"])

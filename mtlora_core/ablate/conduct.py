@@ -9,12 +9,11 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
-from ..component import load
+from ..declared import options_class
 from ..execution import Executor, Processes, threads_each
 from ..history import History
 from ..recipe import PartSpec, validated
 from ..registry import Registry
-from ..resolve import options_class
 from .cells import Cell
 from .choosing import Choice, trial_of
 from .folder import AblationFolder
@@ -39,9 +38,12 @@ def executor_of(
     def where(*keys: str | int) -> str:
         return ".".join(map(str, ("executor", *keys)))
 
-    options = validated(options_class(installed), dict(spec.options), where)
-    build = load(installed.component.build)
-    executor: Executor = build(options, jobs=jobs, folder=home.path / "jobs")
+    origin = installed.origin
+    with origin.calling("its options"):
+        options = validated(options_class(installed), dict(spec.options), where)
+    build = origin.load(installed.component.build)
+    with origin.calling("its build"):
+        executor: Executor = build(options, jobs=jobs, folder=home.path / "jobs")
     return executor
 
 

@@ -10,8 +10,8 @@ from itertools import groupby
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from ..component import KINDS, load
-from ..registry import Installed, Registry, normal
+from ..component import KINDS
+from ..registry import Installed, Observer, Registry, normal
 
 if TYPE_CHECKING:
     from ..catalogue import CataloguePackage
@@ -23,6 +23,8 @@ WIDEST = 24
 def overview(registry: Registry, width: int) -> Iterator[str]:
     """Yield what is installed, by kind and package; what is broken; what else there is."""
     yield from installed(registry.parts(), width)
+    observers = {each.plugin.name: _observer(each) for each in registry.observing()}
+    yield from _section("observers", observers, width)
     yield from _section("broken", registry.broken, width)
     yield from _section("left out", registry.left_out, width)
     missing = {each.name: _offer(each) for each in not_installed(registry)}
@@ -55,6 +57,7 @@ def details(part: Installed, width: int) -> Iterator[str]:
     Raises:
         PluginError: its options cannot be loaded.
     """
+    from ..declared import options_class
     from ..reference import describe
 
     component = part.component
@@ -64,12 +67,21 @@ def details(part: Installed, width: int) -> Iterator[str]:
         yield f"  paper: {component.paper}"
     if component.capabilities:
         yield from _indented(f"capabilities: {_capabilities(component.capabilities)}", 2, width)
-    rows = describe(load(component.options))
+    rows = describe(options_class(part))
     yield "  options:" if rows else "  options: none"
     for name, key in rows.items():
         default = "" if key.default is None else f" = {key.default}"
         yield f"    {name}: {key.type}{default}"
         yield from _indented(key.help, 8, width)
+    yield ""
+
+
+def observer_details(observer: Observer) -> Iterator[str]:
+    """Yield all there is to know of an observer: what it hears of, and how a recipe names it."""
+    plugin = observer.plugin
+    yield f"observer {plugin.name} ({plugin.package} {plugin.version})"
+    yield f"  hooks: {' '.join(observer.hooks)}"
+    yield f"  in a recipe: observe: [{plugin.name}]"
     yield ""
 
 
@@ -97,6 +109,11 @@ def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return " ".join(value) or "none" if isinstance(value, tuple) else str(value)
+
+
+def _observer(observer: Observer) -> str:
+    heard = ", ".join(name.removeprefix("mtlora_") for name in observer.hooks)
+    return f"{observer.plugin.package} {observer.plugin.version}: hears of {heard}"
 
 
 def _offer(package: CataloguePackage) -> str:

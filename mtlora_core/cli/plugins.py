@@ -13,7 +13,7 @@ from .arguments import FirstPartyOnly, installed
 from .failure import reporting
 
 if TYPE_CHECKING:
-    from ..registry import Installed, Registry
+    from ..registry import Installed, Observer, Registry
 
 app = typer.Typer(name="plugins", rich_markup_mode=None)
 
@@ -45,21 +45,29 @@ def show_list(first_party_only: FirstPartyOnly = False) -> None:
 @app.command("info")
 @reporting
 def info(name: Name, first_party_only: FirstPartyOnly = False) -> None:
-    """Show a part's paper, capabilities and options."""
+    """Show a part's paper, capabilities and options, or what an observer hears of."""
     from . import listing
 
     registry = installed(first_party_only)
     found = [part for part in registry.parts() if name in _names(part)]
-    if not found:
+    observers = [each for each in registry.observing() if name in _observer_names(each)]
+    if not (found or observers):
         raise _missing(name, registry)
     for part in found:
         for line in listing.details(part, _width()):
+            typer.echo(line)
+    for observer in observers:
+        for line in listing.observer_details(observer):
             typer.echo(line)
 
 
 def _names(part: Installed) -> tuple[str, ...]:
     name = part.component.name
     return name, f"{part.component.kind}/{name}", f"{part.package}/{name}", part.package
+
+
+def _observer_names(observer: Observer) -> tuple[str, ...]:
+    return observer.plugin.name, observer.plugin.package
 
 
 def _missing(name: str, registry: Registry) -> MtloraError:
@@ -74,6 +82,7 @@ def _missing(name: str, registry: Registry) -> MtloraError:
         if known.name == name or any(part.name == bare for part in known.parts):
             return RecipeError(f"{name!r} is not installed; pip install {known.name}")
     names = {each for part in registry.parts() for each in _names(part)}
+    names |= {each for observer in registry.observing() for each in _observer_names(observer)}
     near = get_close_matches(name, sorted(names), n=1)
     advice = f"did you mean {near[0]!r}?" if near else "`mtlora plugins list` has them all"
     return RecipeError(f"no installed part or package is named {name!r}; {advice}")

@@ -8,17 +8,23 @@ from collections import Counter
 from collections.abc import Iterable
 from types import ModuleType
 
+from pluggy import PluginValidationError
+from pydantic import ValidationError
+
 from ..component import Component, load, problems_of
-from ..options import BackboneOptions, Options, PenaltyOptions, TransformOptions
+from ..declared import misfit
+from ..hookspecs import manager
+from ..options import Options, rewriting_problems
 from .samples import components_of
 
 
 def check_plugin(plugin: ModuleType) -> None:
     """Assert that a plugin's door and all it describes keep the contract.
 
-    The door imports neither torch nor pydantic, names are unique within a kind, and every
-    component passes :func:`check_component`.
+    The door imports neither torch nor pydantic and implements hooks of mtlora only, names are
+    unique within a kind, and every component passes :func:`check_component`.
     """
+    _assert_hooks(plugin)
     components = components_of(plugin)
     assert components, f"{plugin.__name__} describes nothing; is the hook marked @hookimpl?"
     _assert_light([plugin.__name__], {"torch", "pydantic"})
@@ -32,8 +38,9 @@ def check_plugin(plugin: ModuleType) -> None:
 def check_component(component: Component) -> None:
     """Assert that a description has no problem, that what it names loads, and loads lightly.
 
-    The options are of the class that the kind asks for, each with a help text, and importing
-    them imports no torch; nor does importing a placement's ``build``, which ``resolve`` calls.
+    The options are of the class that the kind asks for, each with a help text; those that have
+    defaults read back the same once written out. Importing them imports no torch; nor does
+    importing a placement's ``build``, which ``resolve`` calls.
     """
     _check_loaded(component)
     _assert_light(light_modules(component), {"torch"})
@@ -51,20 +58,33 @@ def _check_loaded(component: Component) -> None:
     assert not problems, "\n".join(problems)
     assert component.summary, f"{where} has no summary"
     assert callable(load(component.build)), f"{where}: {component.build} cannot be called"
-    options, base = load(component.options), _base(component)
-    assert issubclass(options, base), f"{where}: its options must derive from {base.__name__}"
+    options = load(component.options)
+    reason = misfit(component, options)
+    assert not reason, f"{where}: {reason}"
     for name, field in options.model_fields.items():
         assert field.description, f"{where}: option {name!r} has no docstring, which is its help"
+        assert not field.alias, f"{where}: option {name!r} has an alias, and is written by its name"
+    _assert_rewritten(where, options)
 
 
-def _base(component: Component) -> type[Options]:
-    if component.kind == "backbone":
-        return BackboneOptions
-    if component.transforms_gradients:
-        return TransformOptions
-    if "penalizes" in component.capabilities:
-        return PenaltyOptions
-    return Options
+def _assert_rewritten(where: str, options: type[Options]) -> None:
+    """Assert that default options read back the same; some have options that are required."""
+    try:
+        made = options.model_validate({})
+    except ValidationError:
+        return
+    for name, reason in rewriting_problems(made):
+        raise AssertionError(f"{where}: option {name!r} {reason}")
+
+
+def _assert_hooks(plugin: ModuleType) -> None:
+    """Assert that a door has no function whose name begins as a hook's and is none."""
+    known = manager()
+    known.register(plugin)
+    try:
+        known.check_pending()
+    except PluginValidationError as error:
+        raise AssertionError(f"{plugin.__name__}: {error}") from error
 
 
 def _assert_light(modules: Iterable[str], heavy: set[str]) -> None:
