@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,8 +16,18 @@ from torch import Tensor, nn
 from . import bytask
 from .context import TaskContext
 from .errors import CompositionError
-from .interfaces import Experts, GradientTransform, LossWeighting, Penalty, Router, SiteInput
+from .interfaces import (
+    Experts,
+    GradientTransform,
+    LossWeighting,
+    Penalty,
+    Router,
+    Routing,
+    SiteInput,
+    StepRouting,
+)
 from .options import Scope
+from .origin import Origin
 from .sites import Site
 from .taskaxis import TaskAxis
 
@@ -78,29 +88,40 @@ class Adapter(nn.Module):
 
 
 @dataclass(frozen=True)
-class WeightedPenalty:
-    """A penalty of the recipe, by its part's name."""
+class Regularizer:
+    """A regularizer of the recipe, by its part's name."""
 
     name: str
+    package: str = field(default="", kw_only=True)
+    """The plugin it is from, for what is wrong with it."""
+
+    @property
+    def origin(self) -> Origin:
+        """What says what is wrong with the part."""
+        return Origin(self.package, "regularizer", self.name)
+
+
+@dataclass(frozen=True)
+class WeightedPenalty(Regularizer):
+    """A penalty of the recipe."""
+
     weight: float
     penalty: Penalty
     reads_routing: bool = False
 
 
 @dataclass(frozen=True)
-class ScopedTransform:
-    """The gradient transform of the recipe, by its part's name."""
+class ScopedTransform(Regularizer):
+    """The gradient transform of the recipe."""
 
-    name: str
     scope: Scope
     transform: GradientTransform
 
 
 @dataclass(frozen=True)
-class TimedWeighting:
-    """The loss weighting of the recipe, by its part's name."""
+class TimedWeighting(Regularizer):
+    """The loss weighting of the recipe."""
 
-    name: str
     current: bool
     """Whether it reads the losses of the step that it weighs."""
     weighting: LossWeighting
@@ -209,19 +230,53 @@ class Adapters(nn.Module):
         ids = torch.tensor([self.context.tasks.index(name) for name in tasks], device=here)
         return self.context.serving(ids, real)
 
+    def learners(self) -> Iterator[tuple[Adapter, Router]]:
+        """Yield the adapters whose routers learn from what a step's routing came to."""
+        for adapter in self:
+            router = adapter.router
+            if router is not None and type(router).after_step is not Router.after_step:
+                yield adapter, router
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Let routers learn from the last forward's routing, in a training loop of your own.
+
+        Call it behind the optimizer's step, before another forward. Some routers learn by it alone,
+        such as those that balance their load by a bias; to others it does nothing.
+        :func:`mtlora_core.fit` tells routers by itself, of all forwards and processes of a step.
+        """
+        found = self.context.records
+        learners = [(router, found.get(adapter.site.name)) for adapter, router in self.learners()]
+        seen = [(router, routing) for router, routing in learners if routing is not None]
+        if not seen:
+            return
+        # Read once, for all sites.
+        entropies = _stacked([routing.entropy() for _, routing in seen]).tolist()
+        for (router, routing), entropy in zip(seen, entropies, strict=True):
+            router.after_step(StepRouting(routing.load(), routing.kept(), entropy))
+
     def penalty_terms(self) -> dict[str, Tensor]:
         """Return each penalty for the last forward: its weight times its mean over sites.
 
         Raises:
             CompositionError: in training, the last forward kept no graph of a learned routing, so
                 that a penalty of it would be a constant.
+            PluginError: a penalty is no scalar, or a constant that trains nothing.
         """
         self._refuse_constants()
-        records = self.context.records
         return {
-            p.name: p.weight * _mean([p.penalty(a.experts, records.get(a.site.name)) for a in self])
+            p.name: p.weight * _stacked([self._penalized(p, adapter) for adapter in self]).mean()
             for p in self.penalties
         }
+
+    def _penalized(self, penalty: WeightedPenalty, adapter: Adapter) -> Tensor:
+        """Return a penalty for one site, held to its contract."""
+        routing = self.context.records.get(adapter.site.name)
+        found = penalty.penalty(adapter.experts, routing)
+        fault = _fault(penalty, adapter, routing, found)
+        if fault:
+            raise penalty.origin.broken(f"at site {adapter.site.name} it gave {fault}")
+        return found
 
     def _refuse_constants(self) -> None:
         reading = [repr(p.name) for p in self.penalties if p.reads_routing]
@@ -303,9 +358,31 @@ def _device(module: nn.Module, site: Site) -> torch.device:
     return next(tensors).device
 
 
-def _mean(values: Sequence[Tensor]) -> Tensor:
-    """Return the mean of what sites say, which may be on several devices."""
-    return torch.stack([value.to(values[0].device) for value in values]).mean()
+def _stacked(values: Sequence[Tensor]) -> Tensor:
+    """Return what sites say as one tensor, though they may be on several devices."""
+    return torch.stack([value.to(values[0].device) for value in values])
+
+
+def _fault(
+    penalty: WeightedPenalty, adapter: Adapter, routing: Routing | None, found: Any
+) -> str | None:
+    """Return what breaks the contract in a penalty for one site."""
+    if not isinstance(found, Tensor):
+        return f"{found!r}, and a scalar tensor is expected"
+    if found.shape != ():
+        return f"a tensor of shape {[*found.shape]}, and a scalar is expected"
+    trains = adapter.training and torch.is_grad_enabled() and not found.requires_grad
+    if trains and _in_graph(penalty, adapter, routing) and found != 0:
+        return f"{found.item():.3g} without a graph, which trains nothing"
+    return None
+
+
+def _in_graph(penalty: WeightedPenalty, adapter: Adapter, routing: Routing | None) -> bool:
+    """Whether what a penalty is about is in the graph, so that the penalty should be."""
+    if not penalty.reads_routing:
+        return adapter.experts.up_factors.requires_grad
+    read = () if routing is None else (routing.weights, routing.dense)
+    return any(each is not None and each.requires_grad for each in read)
 
 
 def _learns(adapter: Adapter) -> bool:

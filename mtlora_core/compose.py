@@ -16,7 +16,15 @@ from .adapters import Adapter, Adapters, ScopedTransform, TimedWeighting, Weight
 from .component import load
 from .errors import CompositionError, DataError
 from .groups import grouped
-from .interfaces import Backbone, Experts, Router
+from .interfaces import (
+    Backbone,
+    Experts,
+    GradientTransform,
+    LanguageModel,
+    LossWeighting,
+    Penalty,
+    Router,
+)
 from .model import MultiTaskModel
 from .options import PenaltyOptions, TransformOptions
 from .recipe import EvaluateOptions, Recipe, SubsetOptions, load_recipe
@@ -143,9 +151,10 @@ def attach(
     Returns:
         The adapters, each on the device of the layer that it adapts, as a ``device_map`` has it.
         Train ``adapters.parameters()``, wrap forwards in ``adapters.serving(...)``, add
-        ``adapters.penalty_terms()`` to the loss; ``detach()`` ends. At each forward the adapters
-        take the module's mode, as if they were a part of it: ``module.train()`` before training
-        (``from_pretrained`` gives a model in eval mode), ``module.eval()`` before validation.
+        ``adapters.penalty_terms()`` to the loss, and call ``adapters.after_step()`` behind the
+        optimizer's step; ``detach()`` ends. At each forward the adapters take the module's mode, as
+        if they were a part of it: ``module.train()`` before training (``from_pretrained`` gives a
+        model in eval mode), ``module.eval()`` before validation.
         Checkpoint activations with ``use_reentrant=False`` and
         ``context_fn=adapters.context.checkpoint_contexts``.
 
@@ -193,8 +202,9 @@ def build_adapters(plan: Plan, tasks: Sequence[str]) -> Adapters:
         WeightedPenalty(
             b.component.name,
             _weight(b),
-            load(b.component.build)(b.options),
+            _built(b, Penalty),
             reads_routing=b.component.capabilities["penalizes"] != "weights",
+            package=b.package,
         )
         for b in plan.penalties
     ]
@@ -202,6 +212,18 @@ def build_adapters(plan: Plan, tasks: Sequence[str]) -> Adapters:
     return Adapters(
         adapters, tasks, penalties, _transform(plan, adapters, tasks), _weighting(plan, tasks)
     )
+
+
+def _built(bound: Bound, contract: type, *given: Any, **how: Any) -> Any:
+    """Build a part, and hold it to the class that its kind asks for.
+
+    Raises:
+        PluginError: the part fails in another way than the contract knows, or gives something else.
+    """
+    build = bound.origin.load(bound.component.build)
+    with bound.origin.calling("its build"):
+        part = build(bound.options, *given, **how)
+    return bound.origin.gave("its build", part, contract)
 
 
 def _transform(
@@ -213,8 +235,8 @@ def _transform(
     assert isinstance(bound.options, TransformOptions), "a transform's options say its scope"
     scope = bound.options.scope
     groups = len(grouped(adapters, scope))
-    transform = load(bound.component.build)(bound.options, tasks, groups)
-    return ScopedTransform(bound.component.name, scope, transform)
+    transform = _built(bound, GradientTransform, tasks, groups)
+    return ScopedTransform(bound.component.name, scope, transform, package=bound.package)
 
 
 def _weighting(plan: Plan, tasks: Sequence[str]) -> TimedWeighting | None:
@@ -222,8 +244,8 @@ def _weighting(plan: Plan, tasks: Sequence[str]) -> TimedWeighting | None:
     if bound is None:
         return None
     current = bound.component.capabilities["weighs_losses"] == "current"
-    weighting = load(bound.component.build)(bound.options, tasks)
-    return TimedWeighting(bound.component.name, current, weighting)
+    weighting = _built(bound, LossWeighting, tasks)
+    return TimedWeighting(bound.component.name, current, weighting, package=bound.package)
 
 
 def adapter_parameters(plan: Plan, tasks: Sequence[str]) -> int:
@@ -235,7 +257,7 @@ def adapter_parameters(plan: Plan, tasks: Sequence[str]) -> int:
 
 def _adapter(plan: Plan, site: Site, tasks: Sequence[str]) -> Adapter:
     with _seeded(plan, site.name, "experts"):
-        experts: Experts = load(plan.experts.component.build)(plan.experts.options, site, tasks)
+        experts: Experts = _built(plan.experts, Experts, site, tasks)
     needs_base = plan.experts.component.capabilities.get("needs_base", False)
     return Adapter(site, experts, _router(plan, site, experts.count, tasks), needs_base=needs_base)
 
@@ -244,18 +266,17 @@ def _router(plan: Plan, site: Site, experts: int, tasks: Sequence[str]) -> Route
     if plan.router is None:
         return None
     with _seeded(plan, site.name, "router"):
-        router = load(plan.router.component.build)(plan.router.options, site, experts, tasks)
-        assert isinstance(router, Router)
+        router: Router = _built(plan.router, Router, site, experts, tasks)
         return router
 
 
 def _backbone(plan: Plan, tasks: Sequence[Task], *, meta: bool) -> Backbone:
     """Build the backbone, with its language-modelling head where a task is causal."""
-    component, options = plan.backbone.component, plan.backbone.options
+    component = plan.backbone.component
     causal = [task.name for task in tasks if task.objective == "causal"]
     backbone: Backbone
     if not causal:
-        backbone = load(component.build)(options, meta=meta)
+        backbone = _built(plan.backbone, Backbone, meta=meta)
         return backbone
     if not (component.capabilities.get("language") and plan.shape.causal):
         raise CompositionError(
@@ -263,7 +284,7 @@ def _backbone(plan: Plan, tasks: Sequence[Task], *, meta: bool) -> Backbone:
             f"({plan.shape.family}) is no causal language model; take one, such as LLaMA, or give "
             "the task another objective"
         )
-    backbone = load(component.build)(options, meta=meta, language=True)
+    backbone = _built(plan.backbone, LanguageModel, meta=meta, language=True)
     return backbone
 
 

@@ -68,19 +68,20 @@ class Origin:
             told = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
             raise self.broken(f"{what} raised {told}{self._place(error)}") from error
 
-    def gave(self, what: str, value: Any, contract: type, expected: str) -> Any:
+    def gave(self, what: str, value: Any, contract: type, expected: str = "") -> Any:
         """Return what the part gave.
 
         Args:
             what: What was called.
             value: What it returned.
             contract: What that must be an instance of.
-            expected: The same in words.
+            expected: The same in words; empty for the name of ``contract``.
 
         Raises:
             PluginError: it is no such thing.
         """
         if not isinstance(value, contract):
+            expected = expected or contract.__name__
             raise self.broken(f"{what} gave {_shown(value)}, and {expected} is expected")
         return value
 

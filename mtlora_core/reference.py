@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
-from .component import KINDS, load
+from .component import KINDS
+from .declared import options_class
 from .recipe import Recipe
 from .recipe.model import PartSpec
 from .registry import Installed, Registry
@@ -123,7 +124,7 @@ def kind_section(kind: str, registry: Registry) -> Iterator[str]:
     yield from ("", f"## {kind.capitalize()}")
     for part in sorted(registry.parts(kind), key=lambda part: part.component.name):
         yield from ("", f"### `{part.component.name}`", "", _what_it_does(part))
-        if rows := describe(load(part.component.options)):
+        if rows := describe(options_class(part)):
             yield from ("", *table(rows))
 
 

@@ -246,7 +246,7 @@ def _described(backbone: Bound, options: BackboneOptions, module: Any) -> Backbo
     what = "shape()" if module is None else "shape_of(module)"
     with backbone.origin.calling(what):
         found = options.shape() if module is None else type(options).shape_of(module)
-    shape: BackboneShape = backbone.origin.gave(what, found, BackboneShape, "a BackboneShape")
+    shape: BackboneShape = backbone.origin.gave(what, found, BackboneShape)
     return shape
 
 
@@ -267,7 +267,7 @@ def _placed(placement: Bound, shape: BackboneShape) -> tuple[Site, ...]:
     build = origin.load(placement.component.build)
     with origin.calling("its build"):
         found = tuple(build(placement.options, shape))
-    return tuple(origin.gave("its build", each, Site, "a Site each") for each in found)
+    return tuple(origin.gave("its build", each, Site) for each in found)
 
 
 def _check_pairing(

@@ -219,6 +219,40 @@ def test_a_constant_is_as_good_where_no_router_is_trained() -> None:
     assert adapters.penalty_terms() == seen
 
 
+def test_in_a_loop_of_one_s_own_routers_learn_what_the_last_forward_kept_of_real_tokens() -> None:
+    module, rate = ToyEncoder(16, 2), 0.25
+    recipe = toy_recipe(
+        experts={"use": "rank-one", "count": 8},
+        router={"use": "rank-top-k", "k": 2, "rate": rate},
+        regularizers=[],
+    )
+    adapters = attach(module, recipe, registry=toy_registry())
+    adapters.after_step()  # nothing to learn from yet
+    ids, mask = torch.tensor([[1, 2, 3], [4, 0, 0]]), torch.tensor([[1, 1, 1], [1, 0, 0]]).bool()
+    with adapters.serving(mask=mask):
+        module(ids.flip(1), mask)  # not the last
+        module(ids, mask)
+    kept = {site: each.weights[mask][:, 0] != 0 for site, each in adapters.context.records.items()}
+
+    adapters.after_step()
+
+    for adapter in adapters:
+        share = kept[adapter.site.name].float().mean(0)
+        assert adapter.router is not None
+        bias = adapter.router.get_buffer("bias")
+        torch.testing.assert_close(bias, rate * (share.mean() - share).sign())
+        assert bias.any()
+
+
+def test_a_step_teaches_routers_nothing_that_learn_by_gradients_alone() -> None:
+    adapters = forwarded_in_checkpoints(False)
+    before = {name: value.clone() for name, value in adapters.state_dict().items()}
+
+    adapters.after_step()
+
+    assert all(torch.equal(before[name], now) for name, now in adapters.state_dict().items())
+
+
 @pytest.mark.parametrize(
     "parts",
     [

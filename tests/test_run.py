@@ -363,6 +363,34 @@ def test_an_observer_hears_of_the_runs_that_name_it(tmp_path: Path, named: bool)
     assert observer.heard == (heard if named else [])
 
 
+class Guard:
+    """Ends a run before its last step, once."""
+
+    def __init__(self) -> None:
+        self.ended = False
+
+    @hookimpl
+    def mtlora_step(self, record: Mapping[str, Any]) -> None:
+        """Say that it is enough."""
+        if record["step"] == 2 and not self.ended:
+            self.ended = True
+            raise ValueError("enough")
+
+
+def test_what_an_observer_raises_ends_the_run_which_can_go_on(tmp_path: Path) -> None:
+    guard = Guard()
+    recipe = toy_recipe(train={"steps": 2, "save_every": 1}, observe=["guard"])
+    plan = resolve(load_recipe(recipe), toy_registry(guard=guard))
+
+    with pytest.raises(ValueError, match="enough"):
+        list(run(plan, tmp_path / "run", device="cpu"))
+    assert guard.ended
+    events = list(run(plan, tmp_path / "run", device="cpu", resume=True))
+
+    assert events[-1]["event"] == "finished"
+    assert [e["step"] for e in events if e["event"] == "step"] == [2]
+
+
 def test_fewer_steps_may_be_asked_for(tmp_path: Path) -> None:
     events = list(run(plan_with(), tmp_path / "run", device="cpu", steps=2))
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ..interfaces import Routing
-from ..train.statistics import entropy
 from .probe import Probe
 
 
@@ -70,7 +69,10 @@ def _of_task(probe: Probe, task: int, examples: int) -> dict[str, tuple[Tensor, 
         tokens += batch.tokens
         for site, whole in probe.model.adapters.context.records.items():
             own = _own(whole, task)
-            weights, spread = mean_weights(own) * batch.tokens, entropy(own).double() * batch.tokens
+            weights, spread = (
+                mean_weights(own) * batch.tokens,
+                own.entropy().double() * batch.tokens,
+            )
             before = sums.get(site, (torch.zeros_like(weights), torch.zeros_like(spread)))
             sums[site] = before[0] + weights, before[1] + spread
     return {site: (w.cpu() / tokens, e.cpu() / tokens) for site, (w, e) in sums.items()}

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from .experts import Experts
 from .routing import Routing
 
 
+@runtime_checkable
 class Penalty(Protocol):
     """Turns the experts of one site and this step's routing into a penalty. A function will do."""
 
@@ -69,6 +70,7 @@ class TaskGradients:
         ]
 
 
+@runtime_checkable
 class GradientTransform(Protocol):
     """Makes one gradient of the tasks' gradients. A function will do.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 
@@ -51,6 +52,21 @@ class Routing:
         kept = (self.weights.detach() != 0).float()
         return Routing(kept, self.per, self.mask).load()
 
+    def entropy(self) -> Tensor:
+        """Return the mean entropy of a unit's weights over ``ln e``: 1 spreads evenly, 0 picks one.
+
+        Weights that do not sum to one are scaled to; padding is left out, groups count alike. No
+        gradient.
+        """
+        weights = self.weights.detach().float()
+        shares = weights / weights.sum(-1, keepdim=True).clamp(min=1e-12)
+        each: Tensor = torch.special.entr(shares).sum(-1) / math.log(max(shares.shape[-1], 2))
+        if self.mask is None or self.per not in ("token", "group"):
+            return each.mean()
+        # Not by indexing, which would wait for the device to say how many tokens are real.
+        real = self.mask.to(each.dtype)
+        return (each.mean(2) * real).sum() / real.sum().clamp(min=1)
+
 
 @dataclass(frozen=True)
 class StepRouting:
@@ -76,6 +92,8 @@ class Router(TaskAware):
 
     def after_step(self, routing: StepRouting) -> None:
         """Learn from a finished optimizer step: the only place where buffers may change.
+
+        In a loop of the user's own the step is the last forward; see ``Adapters.after_step``.
 
         What ``routing`` holds is on the router's device.
         """

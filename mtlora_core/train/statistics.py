@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from ..adapters import Adapter, Adapters
-from ..interfaces import Router, Routing, StepRouting
+from ..adapters import Adapters
+from ..interfaces import StepRouting
 from .engine import Engine
-
-
-def entropy(routing: Routing) -> Tensor:
-    """Return the mean entropy of a unit's weights over ``ln e``: 1 spreads evenly, 0 picks one.
-
-    Weights that do not sum to one are scaled to; padding is left out, groups count alike.
-    """
-    weights = routing.weights.detach().float()
-    shares = weights / weights.sum(-1, keepdim=True).clamp(min=1e-12)
-    each: Tensor = torch.special.entr(shares).sum(-1) / math.log(max(shares.shape[-1], 2))
-    if routing.mask is None or routing.per not in ("token", "group"):
-        return each.mean()
-    # Not by indexing, which would wait for the device to say how many tokens are real.
-    real = routing.mask.to(each.dtype)
-    return (each.mean(2) * real).sum() / real.sum().clamp(min=1)
 
 
 class RoutingStatistics:
@@ -55,7 +39,7 @@ class RoutingStatistics:
                 [
                     routing.load().detach(),
                     routing.kept(),
-                    entropy(routing)[None],
+                    routing.entropy()[None],
                     torch.ones(1, device=routing.weights.device),
                 ]
             )
@@ -81,7 +65,7 @@ def teach(adapters: Adapters, statistics: Mapping[str, StepRouting]) -> None:
     """Tell every router that learns from it what its step's routing came to, on its device."""
     learners = {
         adapter.site.name: router
-        for adapter, router in _learners(adapters)
+        for adapter, router in adapters.learners()
         if adapter.site.name in statistics
     }
     if not learners:
@@ -98,11 +82,4 @@ def teach(adapters: Adapters, statistics: Mapping[str, StepRouting]) -> None:
 
 def learns_from_load(adapters: Adapters) -> bool:
     """Whether a router wants the load of every step."""
-    return any(_learners(adapters))
-
-
-def _learners(adapters: Adapters) -> Iterator[tuple[Adapter, Router]]:
-    for adapter in adapters:
-        router = adapter.router
-        if router is not None and type(router).after_step is not Router.after_step:
-            yield adapter, router
+    return any(adapters.learners())

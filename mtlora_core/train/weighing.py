@@ -49,7 +49,11 @@ class Weighing:
         if self.weighting is None:
             return (1.0,) * len(self.tasks)
         with torch.no_grad():
-            found = self.weighting.weighting.weights(self._step(known=self.weighting.current))
+            step = self._step(known=self.weighting.current)
+            found = self.weighting.weighting.weights(step)
+        fault = _fault(found, step, self.weighting.current)
+        if fault:
+            raise self.weighting.origin.broken(f"weights() gave {fault}")
         return tuple(found.tolist())
 
     def learn(self) -> None:
@@ -64,3 +68,14 @@ class Weighing:
         else:
             losses = torch.full((len(self.tasks),), torch.nan, dtype=torch.float64)
         return StepLosses(self.tasks, losses, self.epoch, self.seed)
+
+
+def _fault(found: object, step: StepLosses, known: bool) -> str | None:
+    """Return what breaks the contract in the weights of a step; of losses not finite, nothing."""
+    if not isinstance(found, Tensor) or found.shape != step.losses.shape:
+        shape = [*found.shape] if isinstance(found, Tensor) else found
+        return f"{shape}, and a tensor of shape {[*step.losses.shape]} is expected"
+    sound = not known or bool(step.losses.isfinite().all())
+    if sound and not found.isfinite().all():
+        return f"{found.tolist()} for tasks whose losses are finite"
+    return None

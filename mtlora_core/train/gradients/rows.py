@@ -55,7 +55,7 @@ class TaskRows:
         scale: float = 1.0,
     ) -> None:
         scoped = adapters.transform or ScopedTransform("sum", "per-matrix", summed)
-        self.adapters, self.transform = adapters, scoped.transform
+        self.adapters, self.transform, self.origin = adapters, scoped.transform, scoped.origin
         self.seed, self.scale, self.engine = seed, scale, engine
         self.losses = losses
         self.gramians: dict[nn.Parameter, Tensor] = {}
@@ -183,6 +183,9 @@ class TaskRows:
             # anything there, and a solver might fail in its own words.
             return summed(gradients)
         transformed = self.transform(gradients)
+        fault = _fault(transformed, gradients)
+        if fault:
+            raise self.origin.broken(f"it gave {fault}")
         self._given += gradients.given
         return transformed
 
@@ -198,6 +201,24 @@ class TaskRows:
                         "part that says it is `segmented` uses its shared parameters through "
                         "mtlora_core.lowrank only"
                     )
+
+
+def _fault(transformed: object, gradients: TaskGradients) -> str | None:
+    """Return what breaks the contract in what a transform made of finite gradients."""
+    if not (isinstance(transformed, Sequence) and all(isinstance(v, Tensor) for v in transformed)):
+        return f"a {type(transformed).__name__}, and a sequence of tensors is expected"
+    expected = [[sum(own.shape[1] for own in group)] for group in gradients.groups]
+    shapes = [[*each.shape] for each in transformed]
+    if shapes != expected:
+        return f"tensors of shapes {shapes}, and {expected} are expected"
+    row = gradients.groups[0][0]
+    for each in transformed:
+        if (each.dtype, each.device) != (row.dtype, row.device):
+            return f"{each.dtype} on {each.device} for rows in {row.dtype} on {row.device}"
+    # A sum is finite where all is, since the squares were: one kernel a group, and one question.
+    if not torch.stack([each.sum() for each in transformed]).isfinite().all():
+        return "a gradient that is not finite, of task gradients that are"
+    return None
 
 
 def summed(gradients: TaskGradients) -> Sequence[Tensor]:
