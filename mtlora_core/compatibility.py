@@ -22,7 +22,7 @@ def mixed(experts: Component) -> tuple[str, ...]:
 
 
 def looks_ahead(router: Component) -> bool:
-    """Whether a token's weights may depend on later tokens."""
+    """Whether a token's weights may depend on other tokens, later ones among them."""
     sees_no_tokens = router.capabilities.get("per") in ("model", "task")
     return not router.capabilities.get("causal", sees_no_tokens)
 
@@ -67,8 +67,8 @@ class Parts:
         if self.router is not None and self.causal and looks_ahead(self.router):
             yield (
                 ("router",),
-                f"{self.router.name!r} weighs a token by later ones, which a causal backbone must "
-                f"not see; {self._routers()}",
+                f"{self.router.name!r} weighs a token by others, and a causal backbone must see no "
+                f"later ones; {self._routers()}",
             )
         if self.packed and self.experts and self.experts.capabilities.get("needs_base", False):
             yield (

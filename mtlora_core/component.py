@@ -76,8 +76,10 @@ are told apart before anything is loaded.
 
 router
     ``per`` (a :data:`Per`), ``needs_task``, ``normalized`` (weights sum to one), ``causal``
-    (a token's weights never depend on later tokens), ``learned`` (has parameters), ``sparse``
-    (keeps only some experts, and says in ``Routing.dense`` what it chose from).
+    (weights depend on no token but the one that they weigh: not on later ones, which a causal
+    model must not see, nor on earlier ones, which it does not see again when it writes),
+    ``learned`` (has parameters), ``sparse`` (keeps only some experts, and says in
+    ``Routing.dense`` what it chose from).
 experts
     ``mixes`` (the :data:`Per` values they serve; empty: they take no router), ``mergeable``
     (under weights that depend on no input the update is a matrix, which ``factors`` gives),

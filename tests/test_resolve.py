@@ -253,8 +253,8 @@ def test_the_width_that_options_are_held_against_is_the_backbone_s() -> None:
         (
             {"router": "pooled", "backbone": {"use": "frozen", "model": "m", "causal": True}},
             [
-                "router: 'pooled' weighs a token by later ones, which a causal backbone must not "
-                "see; write `router: each` (or fixed, grouped)"
+                "router: 'pooled' weighs a token by others, and a causal backbone must see no "
+                "later ones; write `router: each` (or fixed, grouped)"
             ],
         ),
         (

@@ -56,7 +56,7 @@ CAPABILITIES: dict[Kind, dict[str, Any]] = {
         "causal": True,
         "learned": True,
     },
-    "experts": {"mixes": ("model", "token")},
+    "experts": {"mixes": ("model", "task", "sequence", "token", "group")},
     "regularizer": {"penalizes": "weights"},
     "placement": {"sites": ("projection",)},
 }
@@ -105,6 +105,8 @@ class Gate(Router):
     def logits(self, hidden: Tensor, context: TaskContext) -> Tensor:
         if self.fault == "looks ahead":
             hidden = hidden.mean(1, keepdim=True).expand_as(hidden)
+        if self.fault == "looks back":
+            hidden = hidden.cumsum(1)
         if self.fault == "batch":
             hidden = hidden - hidden.mean(0)
         if self.fault == "task":
@@ -125,7 +127,8 @@ def test_a_sound_router_passes() -> None:
         ("shape", "have the shape"),
         ("unit", "routes per group, declared per token"),
         ("gradient", "a gradient of 0"),
-        ("looks ahead", "later tokens|padding"),
+        ("looks ahead", "padding"),
+        ("looks back", "declared causal, yet weights depend on other tokens"),
         ("batch", "other rows"),
         ("task", "without declaring it"),
         ("buffer", "changes what the router keeps"),
@@ -172,13 +175,42 @@ class Pair(Experts):
         low = nn.functional.linear(site.hidden, self.down)
         if self.fault == "batch":
             low = low + low.mean(0)
-        weights = routing.weights if routing.per == "model" else routing.weights[:, :, 0]
-        if self.fault == "routing":
-            weights = torch.ones_like(weights)
-        if self.fault == "units" and routing.per == "token":
-            weights = weights * 2
-        mixed = torch.einsum("oer,btr->bteo", self.up, low) * weights[..., None]
-        return mixed.sum(2)
+        if self.fault == "padding":
+            mask = site.context.mask_for(low)
+            low = low if mask is None else low + (low * ~mask[..., None]).sum(1, keepdim=True)
+        if self.fault == "tokens":
+            low = low + low.cumsum(1)
+        if self.fault == "base weight":
+            low = low + 0 * site.base_weight.sum()  # type: ignore[union-attr]
+        if self.fault == "task":
+            site.context.task_ids_for(site.hidden)
+        weights = self.weights(site, routing)
+        each = torch.einsum("oer,btr->btoe", self.up, low).unflatten(2, (weights.shape[2], -1))
+        return (each * weights[:, :, :, None]).sum(-1).flatten(2)
+
+    def weights(self, site: SiteInput, routing: Routing) -> Tensor:
+        """Return the weights as ``[b, t, g, e]``, an axis 1 long where they are the same."""
+        weights = routing.weights
+        match routing.per, self.fault:
+            case _, "routing":
+                return torch.ones(1, 1, 1, 2)
+            case "model", _:
+                return weights[None, None, None]
+            case "task", "first task":
+                return weights[0][None, None, None]
+            case "task", _:
+                return weights[site.context.task_ids_for(site.hidden)][:, None, None]
+            case "sequence", "mean row":
+                return weights.mean(0)[None, None, None]
+            case "sequence", _:
+                return weights[:, None, None]
+            case "token", "mean token":
+                return weights.mean(1, keepdim=True)
+            case "token", "units":
+                return weights * 2
+            case "group", "other group":
+                return weights.flip(2)
+        return weights
 
     @property
     def up_factors(self) -> Tensor:
@@ -194,7 +226,15 @@ def test_sound_experts_pass() -> None:
     [
         ("start", "fresh experts change the output"),
         ("batch", "other rows"),
+        ("padding", "depends on padding"),
+        ("tokens", "a token's update depends on other tokens"),
+        ("base weight", "asks for the base weight without declaring needs_base"),
+        ("task", "asks for the task without declaring needs_task"),
         ("routing", "change nothing"),
+        ("first task", "routed per task, some output is not weighed by its own task's"),
+        ("mean row", "other rows"),
+        ("mean token", "a token's update depends on other tokens"),
+        ("other group", "routed per group, some output is not weighed by its own group's"),
         ("units", "the same weights per token and per model differ"),
         ("factors", "not in the graph"),
         ("idle", "parameter idle gets no gradient"),
@@ -203,6 +243,32 @@ def test_sound_experts_pass() -> None:
 def test_catches_experts_that_break_their_contract(fault: str, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_experts(component_of("experts", FaultyOptions, Pair), {"fault": fault})
+
+
+@pytest.mark.parametrize(
+    ("fault", "declared"), [("base weight", "needs_base"), ("task", "needs_task")]
+)
+def test_experts_may_ask_for_what_they_declare(fault: str, declared: str) -> None:
+    component = component_of("experts", FaultyOptions, Pair, **{declared: True})
+
+    check_experts(component, {"fault": fault})
+
+
+def test_experts_of_weights_per_task_leave_asking_for_the_task_to_their_router() -> None:
+    check_experts(component_of("experts", FaultyOptions, Pair, mixes=("task",)))
+
+
+class Plain(Pair):
+    def forward(self, site: SiteInput, routing: Routing | None) -> Tensor:
+        even = torch.full((2,), 0.5)
+        return super().forward(site, Routing(even, "model"))
+
+
+def test_experts_that_declare_no_unit_take_no_router() -> None:
+    component = component_of("experts", FaultyOptions, Plain)
+    unrouted = replace(component, capabilities={})
+
+    check_experts(unrouted)
 
 
 class SharedByTask(Pair):

@@ -59,6 +59,10 @@ class Experts(TaskAware):
     def forward(self, site: SiteInput, routing: Routing | None) -> Tensor:
         """Return the update ``[b, t, o]``, exactly 0 for freshly made experts.
 
+        A token's update depends on that token alone, with what is its own: its weights, its row's
+        task, its base output. So padding changes nothing, nothing looks ahead on a causal model,
+        and what is written a token at a time is what was learnt.
+
         ``routing`` is None where the recipe has no router. The dtype is the experts' own affair:
         the model casts the update to that of the output it is added to.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ M = TypeVar("M", bound=nn.Module)
 TASKS = ("first", "second", "third")
 """The tasks that parts are built for."""
 BATCH, TOKENS = 4, 5
+GROUPS = 2
+"""Of output dimensions, where weights are per group."""
 MANY_TASKS = ("first", "second", "third", "fourth", "fifth")
 """The tasks that parts which remember steps are built for."""
 STEPS = ((0, 1, 2, 3, 4), (1, 3), (0, 1, 2, 3, 4), (2,), (0, 2, 3, 4), (0, 1, 2, 3, 4))
@@ -119,8 +122,13 @@ def batch_mask() -> Tensor:
     return mask
 
 
-def constant_routing(per: Per, weights: Tensor, groups: int = 2) -> Routing:
+def constant_routing(per: Per, weights: Tensor, groups: int = GROUPS) -> Routing:
     """Return a routing per ``per`` that has the same ``weights`` ``[e]`` everywhere."""
+    return varied_routing(per, weights[None], groups)
+
+
+def varied_routing(per: Per, rows: Tensor, groups: int = GROUPS) -> Routing:
+    """Return a routing per ``per`` whose units have the ``rows`` ``[k, e]`` in turn."""
     leading = {
         "model": (),
         "task": (len(TASKS),),
@@ -128,7 +136,8 @@ def constant_routing(per: Per, weights: Tensor, groups: int = 2) -> Routing:
         "token": (BATCH, TOKENS, 1),
         "group": (BATCH, TOKENS, groups),
     }[per]
-    return Routing(weights.expand(*leading, -1).contiguous(), per)
+    units = torch.arange(math.prod(leading), device=rows.device)
+    return Routing(rows[units % len(rows)].view(*leading, -1), per)
 
 
 def task_gradients(
