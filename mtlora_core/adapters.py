@@ -183,9 +183,10 @@ class Adapters(nn.Module):
             raise CompositionError(missing)
         if follow:
             self._place(module)
-        self._handles = _Forward(self, follow=follow).register(module)
-        for adapter in self:
-            self._handles += _SiteHooks(adapter, self.context).register(module)
+        hooks = [_SiteHooks(adapter, self.context) for adapter in self]
+        self._handles = _Forward(self, hooks, follow=follow).register(module)
+        for each in hooks:
+            self._handles += each.register(module)
 
     def _place(self, module: nn.Module) -> None:
         """Move each adapter to where its site's module is; large models lie on several devices."""
@@ -294,10 +295,11 @@ class Adapters(nn.Module):
 
 
 class _Forward:
-    """Marks where a forward of the whole backbone begins and ends."""
+    """Marks where a forward of the whole backbone begins and ends; the first must use all sites."""
 
-    def __init__(self, adapters: Adapters, *, follow: bool) -> None:
+    def __init__(self, adapters: Adapters, sites: Sequence[_SiteHooks], *, follow: bool) -> None:
         self.adapters = adapters
+        self.unused = sites
         self.follow = follow
 
     def register(self, module: nn.Module) -> list[Any]:
@@ -313,6 +315,23 @@ class _Forward:
 
     def end(self, module: nn.Module, args: Any, output: Any) -> None:
         self.adapters.context.end()
+        if self.unused and output is not None:  # there is none where the forward failed
+            self.unused = [site for site in self.unused if not site.used]
+            self.refuse_unused()
+
+    def refuse_unused(self) -> None:
+        """Raise where an adapter would learn nothing, in silence.
+
+        A module may be there only for its weights, as the output projection of
+        :class:`torch.nn.MultiheadAttention` is, or belong to a layer that was dropped.
+        """
+        sites = [each.adapter.site for each in self.unused]
+        if sites:
+            raise CompositionError(
+                f"site {site.name}: the model's first forward has not called {site.adds!r}, and an "
+                "adapter there would change nothing; leave the site out, and drop no layers"
+                for site in sites
+            )
 
 
 class _SiteHooks:
@@ -321,6 +340,7 @@ class _SiteHooks:
     def __init__(self, adapter: Adapter, context: TaskContext) -> None:
         self.adapter = adapter
         self.context = context
+        self.used = False
 
     def register(self, module: nn.Module) -> list[Any]:
         site = self.adapter.site
@@ -333,10 +353,10 @@ class _SiteHooks:
         ]
 
     def through(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        return self._added(module, _hidden(args, kwargs), output)
+        return self._added(module, hidden_of(args, kwargs), output)
 
     def before(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        self.context.hold(self.adapter.site.name, _hidden(args, kwargs))
+        self.context.hold(self.adapter.site.name, hidden_of(args, kwargs))
 
     def after(self, module: nn.Module, args: Any, output: Any) -> Any:
         return self._added(module, self.context.release(self.adapter.site.name), output)
@@ -344,6 +364,7 @@ class _SiteHooks:
     def _added(self, module: nn.Module, hidden: Tensor, output: Any) -> Any:
         if isinstance(output, tuple):  # attention returns its weights beside its output
             return (self._added(module, hidden, output[0]), *output[1:])
+        self.used = True
         site = self.adapter.site
         if site.start is None:
             return self.adapter(hidden, output, module, self.context)
@@ -391,8 +412,11 @@ def _learns(adapter: Adapter) -> bool:
     return router is not None and any(p.requires_grad for p in router.parameters())
 
 
-def _hidden(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
-    """Return the hidden states of a call: the first positional argument, or the first tensor."""
+def hidden_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
+    """Return the hidden states that a module is called with, which a site there reads.
+
+    They are the first positional argument, or the first tensor.
+    """
     if args:
         first = args[0]
     elif "hidden_states" in kwargs:

@@ -146,7 +146,13 @@ class TaskContext:
         self._held[site] = hidden
 
     def release(self, site: str) -> Tensor:
-        """Return what :meth:`hold` kept, and forget it."""
+        """Return what :meth:`hold` kept, and forget it.
+
+        Raises:
+            CompositionError: nothing was held: the module that the site reads has not been called.
+        """
+        if site not in self._held:
+            raise CompositionError(f"site {site}: its output is there before its input")
         return self._held.pop(site)
 
     def begin(self) -> None:

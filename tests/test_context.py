@@ -190,7 +190,7 @@ def test_a_new_forward_forgets_what_the_last_recorded_and_held() -> None:
     context.begin()
 
     assert context.records == {}
-    with pytest.raises(KeyError):
+    with pytest.raises(CompositionError, match="before its input"):
         context.release("layer0_ffn")
 
 
@@ -210,7 +210,7 @@ def test_a_forward_that_failed_holds_nothing() -> None:
 
     context.end()
 
-    with pytest.raises(KeyError):
+    with pytest.raises(CompositionError, match="before its input"):
         context.release("layer0_ffn")
 
 
@@ -219,7 +219,7 @@ def test_releases_what_was_held_once() -> None:
     context.hold("layer0_ffn", kept)
 
     assert context.release("layer0_ffn") is kept
-    with pytest.raises(KeyError):
+    with pytest.raises(CompositionError, match="before its input"):
         context.release("layer0_ffn")
 
 

@@ -590,10 +590,15 @@ class ToyBackboneOptions(BackboneOptions):
 
     def shape(self) -> BackboneShape:
         o = 7 if self.fault == "width" else 6
-        ffn, module = Block("ffn", "ffn"), "elsewhere" if self.fault == "module" else "ffn"
-        return BackboneShape(
-            "toy", 6, (Layer(ffn, ffn, {"up": Projection(module, 6, o)}),), causal=False
-        )
+        start = 1 if self.fault == "slice" else None
+        ffn, module = Block("ffn", "ffn"), "ffn"
+        if self.fault in ("elsewhere", "idle"):
+            module = self.fault
+        if self.fault in ("understated", "slice"):
+            o = 3
+        width = 12 if self.fault == "residual" else 6
+        layer = Layer(ffn, ffn, {"up": Projection(module, 6, o, start)})
+        return BackboneShape("toy", width, (layer,), causal=False)
 
     @classmethod
     def shape_of(cls, module: Any) -> BackboneShape:
@@ -606,6 +611,7 @@ class Words(nn.Module):
         self.fault = fault
         self.embedding = nn.Embedding(64, 6)
         self.ffn = nn.Linear(6, 6)
+        self.idle = nn.Linear(6, 6)
         self.dropout = nn.Dropout(0.5 if fault == "dropout" else 0.0)
 
 
@@ -643,7 +649,9 @@ class ToyBackbone(Backbone):
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
         if self.fault == "padding":
-            return hidden.mean(1)
+            return hidden.float().mean(1)
+        if self.fault != "half":
+            hidden = hidden.float()
         total: Tensor = (hidden * mask[..., None]).sum(1)
         return total / mask.sum(1, keepdim=True)
 
@@ -656,11 +664,21 @@ def test_a_sound_backbone_passes() -> None:
     check_backbone(component_of("backbone", ToyBackboneOptions, ToyBackbone))
 
 
+def test_a_slice_may_leave_some_of_its_module_s_output_to_others() -> None:
+    component = component_of("backbone", ToyBackboneOptions, ToyBackbone)
+
+    check_backbone(component, {"fault": "slice"})
+
+
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("width", "gives 6, described as reaching 7"),
-        ("module", "has no module 'elsewhere'"),
+        ("width", r"'ffn' gives \[3, 13, 6\], described as \[3, 13, 7\]"),
+        ("understated", r"'ffn' gives \[3, 13, 6\], described as \[3, 13, 3\]"),
+        ("residual", r"'ffn' reads \[3, 13, 6\], described as \[3, 13, 12\]"),
+        ("elsewhere", "has no module 'elsewhere'"),
+        ("idle", "the model never calls 'idle'"),
+        ("half", "features are torch.bfloat16"),
         ("meta", "asked for meta, it has weights"),
         ("mask", "the mask is not the lengths"),
         ("limit", "max_length is not kept"),

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ..adapters import hidden_of
 from ..component import Component, load
 from ..context import Contexts
 from ..inputs import Input, Text
-from ..interfaces import Backbone
+from ..interfaces import Backbone, Inputs
 from ..options import BackboneOptions
-from ..sites import BackboneShape, Projection
+from ..sites import BackboneShape, Layer
 from .samples import assert_close, device, options_of
 
 TEXTS: Sequence[Text] = (
@@ -34,9 +35,11 @@ def check_backbone(
 ) -> None:
     """Assert that a backbone keeps its contract.
 
-    Its options describe the model that it builds, without weights too; an input's features
-    depend neither on padding nor on other inputs, nor on train mode; encodings know their
-    length and, of texts, what was cut off; activation checkpointing changes no gradient.
+    Its options describe the model that it builds, without weights too: a forward calls every
+    module that they name, at ``[b, t, d]`` of the width that they say. An input's features are in
+    float32, under autocast too, and depend neither on padding nor on other inputs, nor on train
+    mode; encodings know their length and, of texts, what was cut off; activation checkpointing
+    changes no gradient.
 
     Args:
         component: The backbone's description.
@@ -47,6 +50,7 @@ def check_backbone(
     make = partial(load(component.build), values)
     backbone: Backbone = make().to(device())
     _check_shape(backbone, values)
+    _check_sites(backbone, values.shape(), inputs)
     _check_meta(make, backbone)
     _check_encodings(backbone, inputs)
     if values.shape().reads == "text":
@@ -58,32 +62,61 @@ def check_backbone(
 def _check_shape(backbone: Backbone, options: BackboneOptions) -> None:
     shape = options.shape()
     assert type(options).shape_of(backbone.module) == shape, "shape_of the model is not its shape"
-    for layer in shape.layers:
-        blocks = (layer.attention, layer.ffn)
-        for block in blocks:
-            _submodule(backbone, block.reads)
-            _submodule(backbone, block.adds)
-        for projection in layer.projections.values():
-            _check_projection(_submodule(backbone, projection.module), projection)
+    modules = dict(backbone.module.named_modules())
+    for name in {site.module for layer in shape.layers for site in _sites(layer, shape.width)}:
+        assert name in modules, f"the shape names {name!r}; the model has no module {name!r}"
 
 
-def _submodule(backbone: Backbone, name: str) -> nn.Module:
-    modules: dict[str, nn.Module] = dict(backbone.module.named_modules())
-    assert name in modules, f"the shape names {name!r}; the model has no module {name!r}"
-    return modules[name]
+class _Site(NamedTuple):
+    """An end of a module as a layer describes it."""
+
+    module: str
+    reads: bool
+    """Whether its input is meant, or its output."""
+    width: int
+    fused: bool = False
+    """Whether ``width`` is only how far the output reaches at least."""
 
 
-def _check_projection(module: nn.Module, projection: Projection) -> None:
-    if not isinstance(module, nn.Linear):
-        return
-    where = f"projection {projection.module}"
-    assert module.in_features == projection.d, (
-        f"{where} reads {module.in_features}, described as {projection.d}"
-    )
-    end = (projection.start or 0) + projection.o
-    assert end <= module.out_features, (
-        f"{where} gives {module.out_features}, described as reaching {end}"
-    )
+def _sites(layer: Layer, width: int) -> Iterator[_Site]:
+    for block in (layer.attention, layer.ffn):
+        yield _Site(block.reads, True, width)
+        yield _Site(block.adds, False, width)
+    for each in layer.projections.values():
+        yield _Site(each.module, True, each.d)
+        end = (each.start or 0) + each.o
+        yield _Site(each.module, False, end, fused=each.start is not None)
+
+
+def _check_sites(backbone: Backbone, shape: BackboneShape, inputs: Sequence[Input]) -> None:
+    """Run the model; an adapter works only where a module is called, and as wide as described."""
+    batch = backbone.collate(backbone.encode(inputs)).to(device())
+    sites = [site for layer in shape.layers for site in _sites(layer, shape.width)]
+    calls = _calls(backbone, batch, {site.module for site in sites})
+    for site in sites:
+        assert site.module in calls, f"the model never calls {site.module!r}, which the shape names"
+        tensor, does = calls[site.module][site.reads], "reads" if site.reads else "gives"
+        width = max(site.width, tensor.shape[-1]) if site.fused else site.width
+        found, expected = [*tensor.shape], [*batch.mask.shape, width]
+        assert found == expected, f"{site.module!r} {does} {found}, described as {expected}"
+
+
+def _calls(
+    backbone: Backbone, batch: Inputs, names: Iterable[str]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return output and input of every module of these names that one forward calls."""
+    calls: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def note(name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        given = output[0] if isinstance(output, tuple) else output
+        calls[name] = given, hidden_of(args, kwargs)
+
+    with ExitStack() as hooks, torch.no_grad():
+        for name in names:
+            module = backbone.module.get_submodule(name)
+            hooks.enter_context(module.register_forward_hook(partial(note, name), with_kwargs=True))
+        backbone(batch)
+    return calls
 
 
 def _check_meta(make: Make, backbone: Backbone) -> None:
@@ -125,6 +158,9 @@ def _check_features(backbone: Backbone, inputs: Sequence[Input]) -> None:
     expected = (len(inputs), backbone.width)
     assert tuple(together.shape) == expected, f"features are {[*together.shape]}, not {[*expected]}"
     assert together.isfinite().all(), "features are not finite"
+    with torch.autocast(device().type, torch.bfloat16):
+        under_autocast = _features(backbone, inputs).dtype
+    assert under_autocast == torch.float32, f"under autocast, features are {under_autocast}"
     alone = torch.cat([_features(backbone, [each]) for each in inputs])
     assert_close(together, alone, "features depend on padding or on other inputs")
     assert_close(_features(backbone.train(), inputs), together, "features depend on train mode")
