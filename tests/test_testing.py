@@ -614,6 +614,11 @@ class Words(nn.Module):
         self.idle = nn.Linear(6, 6)
         self.dropout = nn.Dropout(0.5 if fault == "dropout" else 0.0)
 
+    def forward(self, ids: Tensor, contexts: Callable[[], Contexts]) -> Tensor:
+        hidden = self.embedding(ids)
+        output = checkpoint(self.ffn, hidden, use_reentrant=False, context_fn=contexts)
+        return self.dropout(output.sin())  # type: ignore[no-any-return]
+
 
 class ToyBackbone(Backbone):
     def __init__(self, options: ToyBackboneOptions, *, meta: bool = False) -> None:
@@ -642,9 +647,8 @@ class ToyBackbone(Backbone):
         return Inputs({"ids": padded}, padded > (-1 if self.fault == "mask" else 0))
 
     def forward(self, inputs: Inputs) -> Tensor:
-        hidden = self.module.embedding(inputs.tensors["ids"])  # type: ignore[operator]
-        output = checkpoint(self.module.ffn, hidden, use_reentrant=False, context_fn=self.contexts)
-        last: Tensor = self.module.dropout(output.sin())  # type: ignore[operator]
+        run = self.module.forward if self.fault == "parts" else self.module
+        last: Tensor = run(inputs.tensors["ids"], self.contexts)
         return last[..., :-1] if self.fault == "hidden" else last
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
@@ -678,6 +682,7 @@ def test_a_slice_may_leave_some_of_its_module_s_output_to_others() -> None:
         ("residual", r"'ffn' reads \[3, 13, 6\], described as \[3, 13, 12\]"),
         ("elsewhere", "has no module 'elsewhere'"),
         ("idle", "the model never calls 'idle'"),
+        ("parts", "never the module as a whole"),
         ("half", "features are torch.bfloat16"),
         ("meta", "asked for meta, it has weights"),
         ("mask", "the mask is not the lengths"),

@@ -56,7 +56,8 @@ class Backbone(nn.Module, ABC):
     """
 
     module: nn.Module
-    """The pretrained model; adapters attach to its modules by the names of its shape."""
+    """The pretrained model; adapters attach to its modules by the names of its shape. A forward
+    calls it as a whole, by which adapters know where one begins and ends."""
     width: int
     """Width of the features that heads read."""
     source: str = ""

@@ -95,27 +95,36 @@ def _check_sites(backbone: Backbone, shape: BackboneShape, inputs: Sequence[Inpu
     calls = _calls(backbone, batch, {site.module for site in sites})
     for site in sites:
         assert site.module in calls, f"the model never calls {site.module!r}, which the shape names"
-        tensor, does = calls[site.module][site.reads], "reads" if site.reads else "gives"
+        tensor, does = calls[site.module].end(site.reads), "reads" if site.reads else "gives"
         width = max(site.width, tensor.shape[-1]) if site.fused else site.width
         found, expected = [*tensor.shape], [*batch.mask.shape, width]
         assert found == expected, f"{site.module!r} {does} {found}, described as {expected}"
 
 
-def _calls(
-    backbone: Backbone, batch: Inputs, names: Iterable[str]
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return output and input of every module of these names that one forward calls."""
-    calls: dict[str, tuple[Tensor, Tensor]] = {}
+class _Call(NamedTuple):
+    args: Any
+    kwargs: Any
+    output: Any
+
+    def end(self, reads: bool) -> Tensor:
+        """Return what the module read, or what it gave, as an adapter sees it."""
+        given: Tensor = self.output[0] if isinstance(self.output, tuple) else self.output
+        return hidden_of(self.args, self.kwargs) if reads else given
+
+
+def _calls(backbone: Backbone, batch: Inputs, names: Iterable[str]) -> dict[str, _Call]:
+    """Return the calls of modules in one forward, by their names."""
+    calls: dict[str, _Call] = {}
 
     def note(name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        given = output[0] if isinstance(output, tuple) else output
-        calls[name] = given, hidden_of(args, kwargs)
+        calls[name] = _Call(args, kwargs, output)
 
     with ExitStack() as hooks, torch.no_grad():
-        for name in names:
+        for name in ("", *names):
             module = backbone.module.get_submodule(name)
             hooks.enter_context(module.register_forward_hook(partial(note, name), with_kwargs=True))
         backbone(batch)
+    assert "" in calls, "forward calls parts of the module, and never the module as a whole"
     return calls
 
 
