@@ -25,6 +25,7 @@ from .interfaces import (
     Penalty,
     Router,
 )
+from .labelling import task_problems
 from .model import MultiTaskModel
 from .options import PenaltyOptions, TransformOptions
 from .recipe import EvaluateOptions, Recipe, SubsetOptions, load_recipe
@@ -51,6 +52,7 @@ def load_tasks(plan: Plan) -> list[TaskData]:
         for split, examples in each.splits()
         if not examples
     ]
+    problems += [problem for each in data for problem in task_problems(each)]
     if not data:
         problems.append("tasks: the recipe's tasks are empty")
     if problems:

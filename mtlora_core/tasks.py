@@ -15,11 +15,12 @@ Objective = Literal["classification", "regression", "causal"]
 Metric = Literal[
     "accuracy", "macro-f1", "mcc", "spearman", "mse", "option-accuracy", "exact-match", "contains"
 ]
-DEFAULT_METRICS: Mapping[Objective, Metric] = {
-    "classification": "accuracy",
-    "regression": "spearman",
-    "causal": "exact-match",
+METRICS: Mapping[Objective, tuple[Metric, ...]] = {
+    "classification": ("accuracy", "macro-f1", "mcc"),
+    "regression": ("spearman", "mse"),
+    "causal": ("exact-match", "contains", "option-accuracy"),
 }
+"""What each objective can be scored by; the first is the default."""
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -70,7 +71,7 @@ class Task:
 
     def __post_init__(self) -> None:
         if not self.metric:
-            object.__setattr__(self, "metric", DEFAULT_METRICS[self.objective])
+            object.__setattr__(self, "metric", METRICS[self.objective][0])
 
     @property
     def outputs(self) -> int:

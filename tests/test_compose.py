@@ -18,7 +18,7 @@ from mtlora_core.inputs import Chat
 from mtlora_core.model import MultiTaskModel
 from mtlora_core.recipe import load_recipe
 from mtlora_core.resolve import Plan, resolve
-from mtlora_core.tasks import Question
+from mtlora_core.tasks import Example, Question
 
 HYDRA = {"use": "hydra", "count": 4, "rank": 4}
 
@@ -67,13 +67,14 @@ def test_only_layers_that_are_named_are_adapted() -> None:
     assert [adapter.site.name for adapter in model.adapters] == ["layer1_ffn"]
 
 
-def test_tasks_without_examples_or_with_one_name_are_refused_together(
+def test_tasks_without_examples_with_one_name_or_odd_labels_are_refused_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import toys
 
     first, second, third = load_tasks(plan_with())
-    broken = [first, replace(second, test=()), replace(third, task=first.task)]
+    second = replace(second, test=(), train=[*second.train, Example("a", -100)])
+    broken = [first, second, replace(third, task=first.task)]
     monkeypatch.setattr(toys, "build_tasks", lambda options, *, seed: broken)
 
     with pytest.raises(DataError) as caught:
@@ -82,6 +83,8 @@ def test_tasks_without_examples_or_with_one_name_are_refused_together(
     assert caught.value.problems == (
         "tasks: 2 tasks are named 'toy0'",
         "task 'toy1': the test split has no examples",
+        "task 'toy1': train[20] has -100; "
+        "a label is the index of one of its 2 classes, counted from 0",
     )
 
 

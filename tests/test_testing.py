@@ -186,7 +186,8 @@ class Pair(Experts):
             site.context.task_ids_for(site.hidden)
         weights = self.weights(site, routing)
         each = torch.einsum("oer,btr->btoe", self.up, low).unflatten(2, (weights.shape[2], -1))
-        return (each * weights[:, :, :, None]).sum(-1).flatten(2)
+        mixed: Tensor = (each * weights[:, :, :, None]).sum(-1)
+        return mixed.flatten(2)
 
     def weights(self, site: SiteInput, routing: Routing) -> Tensor:
         """Return the weights as ``[b, t, g, e]``, an axis 1 long where they are the same."""
@@ -339,6 +340,8 @@ class Average:
         if self.fault == "changes":
             gradients.groups[0][0].zero_()
         vectors = gradients.weighted(weights)
+        if self.fault == "double":
+            vectors = [vector.double() for vector in vectors]
         return vectors[:1] if self.fault == "shapes" else vectors
 
 
@@ -356,6 +359,7 @@ def test_a_sound_transform_passes() -> None:
         ("turned", "is turned"),
         ("changes", "changes the rows"),
         ("shapes", "have the shapes"),
+        ("double", "a gradient is torch.float64 on cpu, the rows are torch.float32 on cpu"),
     ],
 )
 def test_catches_a_transform_that_breaks_its_contract(fault: str, message: str) -> None:
@@ -714,6 +718,7 @@ def read(options: FaultyOptions, *, seed: int) -> list[TaskData]:
         "label": [replace(sound, train=[Example("fine", 2)])],
         "text": [replace(sound, train=[Example(("a", "b", "c"), 1)])],  # type: ignore[arg-type]
         "labels": [replace(sound, task=replace(task, labels=("good", "good")))],
+        "metric": [replace(sound, task=replace(task, metric="mse"))],
         "seed": [replace(sound, train=[Example(str(object()), 1)])],
     }
     return faults.get(options.fault, [sound])
@@ -729,9 +734,10 @@ def test_a_sound_source_of_tasks_passes() -> None:
         ("nothing", "there are no tasks"),
         ("twice", "2 tasks are named 'mood'"),
         ("empty", "no examples in test"),
-        ("label", r"mood.train\[0\]: label 2 is no index"),
+        ("label", r"task 'mood': train\[0\] has 2; a label is the index of one of its 2 classes"),
+        ("metric", "task 'mood': metric 'mse' does not score classification"),
         ("text", "neither one nor a pair"),
-        ("labels", "repeats a label"),
+        ("labels", "a class needs a name of its own"),
     ],
 )
 def test_catches_a_source_of_tasks_that_breaks_its_contract(fault: str, message: str) -> None:

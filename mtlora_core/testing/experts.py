@@ -171,7 +171,7 @@ def _routing(experts: Experts, per: Per | None) -> Routing | None:
 
 
 def _check_declarations(subject: _Subject) -> None:
-    unit = next((per for per in subject.units if per != "task"), "task")
+    unit = next((per for per in subject.units if per != "task"), subject.units[0])
     experts, seen = subject.make(), subject.seen()
     routing = _routing(experts, unit)
     if not subject.declares("needs_base"):

@@ -29,11 +29,12 @@ SIZES = ((6,), (8, 3), (5, 1, 4))
 def check_transform(component: Component, options: Mapping[str, Any] | None = None) -> None:
     """Assert that a gradient transform keeps its contract.
 
-    For one task or several it returns one finite gradient of the right size for each group, also
-    where rows are 0, as those of A are while B is; it leaves the rows as they are; from the same
-    memory it does the same when asked again, also for some of the groups; the gradient of a single
-    task that has no other to make peace with points the same way; and all that it remembers is
-    in its ``state_dict``, in tensors of fixed shapes, so that another one goes on where it was.
+    For one task or several it returns one finite gradient of the right size for each group, of the
+    rows' dtype and on their device, also where rows are 0, as those of A are while B is; it leaves
+    the rows as they are; from the same memory it does the same when asked again, also for some of
+    the groups; the gradient of a single task that has no other to make peace with points the same
+    way; and all that it remembers is in its ``state_dict``, in tensors of fixed shapes, so that
+    another one goes on where it was.
 
     Args:
         component: The transform's description.
@@ -70,6 +71,9 @@ def _combined(transform: GradientTransform, gradients: TaskGradients) -> list[Te
         f"the gradients have the shapes {found}, the groups {sizes} parameters"
     )
     assert all(vector.isfinite().all() for vector in combined), "a gradient is not finite"
+    for vector, group in zip(combined, gradients.groups, strict=True):
+        is_of, rows_are = (f"{each.dtype} on {each.device}" for each in (vector, group[0]))
+        assert is_of == rows_are, f"a gradient is {is_of}, the rows are {rows_are}"
     return combined
 
 

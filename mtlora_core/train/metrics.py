@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..seeds import derive
-from ..tasks import Metric, Objective, Task
+from ..tasks import METRICS, Metric, Task
 
 Array = NDArray[Any]
 Statistic = Callable[[Array, Array], Array]
@@ -162,9 +162,3 @@ _STATISTICS: Mapping[Metric, Statistic] = {
     "spearman": _spearman,
     "mse": _mse,
 }
-
-METRICS: Mapping[Objective, tuple[Metric, ...]] = {
-    "classification": ("accuracy", "macro-f1", "mcc"),
-    "regression": ("spearman", "mse"),
-}
-"""What a head's answers are measured by, by objective."""

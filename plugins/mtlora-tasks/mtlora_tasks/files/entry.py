@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -20,16 +20,9 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from mtlora_core.prompts import Asking, spelt
-from mtlora_core.tasks import DEFAULT_METRICS, SPLITS, Metric, Objective, Split
+from mtlora_core.tasks import METRICS, SPLITS, Metric, Objective, Split
 
 from .template import Template
-
-METRICS: Mapping[Objective, tuple[Metric, ...]] = {
-    "classification": ("accuracy", "macro-f1", "mcc"),
-    "regression": ("spearman", "mse"),
-    "causal": (),
-}
-"""What each objective is scored by; the first is the default. Of causal tasks the recipe says."""
 
 SHARE = 0.1
 """Of the training rows, for a split of which nothing is said and nothing is there."""
@@ -194,7 +187,7 @@ class TaskEntry(TaskKeys):
     @property
     def metric_or_default(self) -> Metric:
         """The primary metric."""
-        return self.metric or DEFAULT_METRICS[self.objective]
+        return self.metric or METRICS[self.objective][0]
 
     @property
     def template_or_default(self) -> Template:
