@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from .adapters import Adapter, Adapters, ScopedTransform, TimedWeighting, WeightedPenalty
-from .component import load
 from .errors import CompositionError, DataError
 from .groups import grouped
 from .interfaces import (
@@ -42,7 +41,7 @@ def load_tasks(plan: Plan) -> list[TaskData]:
     Raises:
         DataError: the data cannot be used, with every problem found.
     """
-    read = load(plan.tasks.component.build)(plan.tasks.options, seed=plan.recipe.seed)
+    read = _built(plan.tasks, Sequence, seed=plan.recipe.seed)
     data = [_scored_as(plan.recipe.evaluate, each) for each in _drawn(plan.recipe.subset, read)]
     counts = Counter(each.task.name for each in data)
     problems = [f"tasks: {count} tasks are named {n!r}" for n, count in counts.items() if count > 1]

@@ -120,16 +120,19 @@ class Registry:
             self._add(_handed_over(name, plugin))
 
     @classmethod
-    def discover(cls, *, external: bool = True) -> Registry:
+    def discover(
+        cls, plugins: Mapping[str, object] | None = None, *, external: bool = True
+    ) -> Registry:
         """Load the installed plugins, each on its own: one that fails never stops another.
 
         The environment variable ``MTLORA_PLUGINS``, names of entry points or distributions with
         commas between, says which may be loaded; unset, all may.
 
         Args:
-            external: Whether to load plugins that are not first-party.
+            plugins: More of them, that are not packaged, as for :class:`Registry`.
+            external: Whether to load installed plugins that are not first-party.
         """
-        registry = cls()
+        registry = cls(plugins)
         allowed = _allowed(os.environ.get("MTLORA_PLUGINS"))
         for plugin in registry._admitted(_found(), allowed, external):
             registry._add(plugin)

@@ -109,6 +109,15 @@ def test_a_build_that_gives_something_else_is_told(
     assert reason == f"its build gave 3, and {contract} is expected"
 
 
+def test_tasks_that_are_no_list_are_told(building: Callable[[Callable[..., Any]], None]) -> None:
+    plan = plan_with("tasks", {})
+    building(lambda *given, **how: 3)
+
+    reason = told("tasks", lambda: load_tasks(plan))
+
+    assert reason == "its build gave 3, and Sequence is expected"
+
+
 def test_a_build_that_takes_something_else_is_told(
     building: Callable[[Callable[..., Any]], None],
 ) -> None:

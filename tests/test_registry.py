@@ -263,6 +263,15 @@ def test_without_external_plugins_only_first_party_ones_are_loaded(
     assert {each.package for each in registry.parts()} <= Catalogue.read().first_party()
 
 
+def test_a_plugin_that_is_handed_over_stands_beside_those_installed(install: Install) -> None:
+    install("mtlora-made")
+    mine = plugin(router("mine", "token"))
+
+    registry = Registry.discover({"mine": mine})
+
+    assert {part.component.name for part in registry.parts()} == {"made", "mine"}
+
+
 class Listener:
     """Observes steps, and offers no part."""
 
