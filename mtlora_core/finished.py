@@ -41,8 +41,10 @@ class FinishedRun:
             device: Such as ``cpu`` or ``cuda:1``; None takes the best there is.
 
         Raises:
+            RecipeError: the device is not there.
             RunFolderError: the installed parts are not those that the tensors are of.
         """
+        chosen = pick_device(device)  # told before anything large is read
         with _telling_what_moved(self.plan.recipe):
             model = compose(self.plan, self.tasks)
         try:
@@ -51,7 +53,7 @@ class FinishedRun:
             raise RunFolderError(
                 [f"{self.folder}: does not fit the installed parts: {p}" for p in error.problems]
             ) from error
-        return model.to(pick_device(device)).eval()
+        return model.to(chosen).eval()
 
     def data(self) -> list[TaskData]:
         """Return the tasks with their data as it is now; of a run that was read with ``data``.

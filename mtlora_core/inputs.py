@@ -167,7 +167,10 @@ def input_of(value: object) -> Input:
         case Path():
             return ImageFile(str(value))
     if _is_picture(value):
-        picture = in_rgb(value)
+        try:
+            picture = in_rgb(value)
+        except (OSError, SyntaxError) as error:  # Pillow reads a file when it is first asked for
+            raise ValueError(f"is a picture that cannot be read: {error}") from error
         return Pixels(picture.tobytes(), picture.height, picture.width, 3)
     raise ValueError(
         f"is {_named(value)}; give a text, two texts for a pair, a Chat, or a picture as "

@@ -87,9 +87,9 @@ def evaluate(
     yield {"event": "phase", "name": "loading the run"}
     run = read_run(folder, overrides=overrides, registry=registry, data=True)
     yield from ({"event": "note", "text": notice} for notice in run.plan.notices)
-    recipe, data = run.plan.recipe, run.data()
+    recipe = run.plan.recipe
     engine = make_engine(recipe.train.precision, device)
-    model = run.model(device)
+    data, model = run.data(), run.model(device)
     yield {"event": "phase", "name": f"scoring the {split} split"}
     scores = split_table(model, data, split, engine, recipe.seed)
     mean = float(np.mean([each["value"] for each in scores.values()]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .adapters import Adapters
 from .errors import CompositionError, DataError
-from .inputs import Chat, Image, Input
+from .inputs import Input
 from .interfaces import Backbone, Encoded, Inputs, LanguageModel
 from .recipe import EvaluateOptions
 from .shortage import in_batches
@@ -331,5 +331,5 @@ def _selection(task: Task, choices: Sequence[str], scores: Tensor) -> Prediction
 
 def _refuse_one(inputs: object) -> None:
     """Refuse one input in the place of a list; of a text, each character would be one."""
-    if isinstance(inputs, str | bytes | Mapping | Chat | Image | Question):
+    if isinstance(inputs, str | bytes | Mapping) or not isinstance(inputs, Collection):
         raise DataError("inputs: are to be a list, and one input was given; write predict([…])")

@@ -57,11 +57,24 @@ class Asking:
         if self.prompt is None:
             _require(("text",), row, f"{self.messages!r} or 'text'")
             return (("user", text_of("text", row["text"])),)
-        columns = columns_in(self.prompt)
-        if len(columns) == 1 and "text" in row:
-            row = {columns[0]: row["text"], **row}
-        _require(columns, row, " and ".join(map(repr, columns)))
-        return fill(self.prompt, {column: text_of(column, row[column]) for column in columns})
+        return self.prompted(row)
+
+    def prompted(self, row: Mapping[str, Any]) -> str:
+        """Return the prompt of a row that is no chat.
+
+        Raises:
+            Unfit: the row lacks a column, or has no text there.
+        """
+        if len(self.columns) == 1 and "text" in row:
+            row = {self.columns[0]: row["text"], **row}
+        _require(self.columns, row, " and ".join(map(repr, self.columns)))
+        read = {column: text_of(column, row[column]) for column in self.columns}
+        return fill(self.prompt or "", read)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of a prompt."""
+        return columns_in(self.prompt or "")
 
     def choices(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the answers that a row is to be answered with, as they are said; empty: any.

@@ -94,8 +94,13 @@ class Task:
         """
         if isinstance(asked, Question | Example):
             return Question(asked.input, asked.options)
-        if self.objective != "causal" or not isinstance(asked, str | Mapping):
+        if self.objective != "causal":
             return Question(input_of(asked))
+        if not isinstance(asked, str | Mapping):
+            given = input_of(asked)
+            if not isinstance(given, Chat):
+                raise ValueError("takes a text, a chat or a row, and no other input")
+            return Question(given)
         row = {"text": asked} if isinstance(asked, str) else asked
         asking = self.asking or Asking()
         read = asking.read(row)

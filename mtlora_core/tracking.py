@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from accelerate import PartialState
 from accelerate.tracking import (
     GeneralTracker,
     MLflowTracker,
@@ -49,9 +50,10 @@ class Tracking:
         Raises:
             TrainingError: it could not be started.
         """
-        tracker = KINDS[name].make(home, known, step)
         try:
-            tracker.start()
+            with _state():
+                tracker = KINDS[name].make(home, known, step)
+                tracker.start()
         except Exception as error:
             raise TrainingError(
                 f"track: {name} could not be started: {error}; mend that and go on by --resume "
@@ -76,7 +78,8 @@ class Tracking:
     @contextmanager
     def _given_up(self, name: str) -> Iterator[None]:
         try:
-            yield
+            with _state():
+                yield
         except Exception as error:  # a run of many hours is worth more than its copy
             del self._trackers[name]
             warnings.warn(
@@ -84,6 +87,23 @@ class Tracking:
                 f"metrics.jsonl: {error}",
                 stacklevel=2,
             )
+
+
+@contextmanager
+def _state() -> Iterator[None]:
+    """Give accelerate's trackers the state that they ask for, and leave none behind.
+
+    Where a launcher started several processes there is one. Another would be found by an
+    ``Accelerator`` that the user makes later, and decide about its device.
+    """
+    if PartialState._shared_state:
+        yield
+        return
+    PartialState(cpu=True)
+    try:
+        yield
+    finally:
+        PartialState._reset_state()
 
 
 @contextmanager
@@ -105,7 +125,8 @@ def tracked(names: Sequence[str], home: RunFolder, recipe: Record, step: int) ->
         for name in dict.fromkeys(names):
             tracker = tracking.start(name, home, known.get(name), step)
             if name not in known:
-                tracker.store_init_configuration(settings(recipe))
+                with _state():
+                    tracker.store_init_configuration(settings(recipe))
                 known[name] = KINDS[name].identity(tracker.tracker)
         if names:
             write(home.tracking, json.dumps(known, indent=2) + "\n")

@@ -17,6 +17,7 @@ from toys import toy_recipe, toy_registry
 from mtlora_core import load, load_recipe, load_tasks, resolve, run
 from mtlora_core.compose import compose
 from mtlora_core.errors import CompositionError, DataError, RecipeError, TrainingError
+from mtlora_core.inputs import ImageFile
 from mtlora_core.interfaces import Encoded, Inputs
 from mtlora_core.model import MultiTaskModel
 from mtlora_core.prompts import Asking
@@ -155,6 +156,13 @@ def test_a_text_to_a_task_of_chats_is_what_the_user_says() -> None:
 
     with pytest.raises(DataError, match="the backbone reads texts, and an example is a chat"):
         model.predict(["a b c"])
+
+
+@pytest.mark.parametrize("given", [("a", "b"), ["a", "b"], ImageFile("a.png")])
+def test_what_no_prompt_is_made_of_is_refused(given: Any) -> None:
+    for asking in (Asking("{a} {b}", messages=None), Asking(None), None):
+        with pytest.raises(DataError, match=r"inputs\[0\].*takes a text, a chat or a row, and no"):
+            asking_model(asking).predict([given])
 
 
 def test_rows_that_lack_a_column_are_told_together() -> None:

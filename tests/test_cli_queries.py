@@ -72,6 +72,8 @@ def test_reads_texts_and_pairs_with_their_tasks(tmp_path: Path) -> None:
 DOLLY = Task("dolly", "causal", asking=Asking("{instruction}\n{context}\n", messages=None))
 QUIZ = Task("quiz", "causal", asking=Asking("Q: {question}\nA:", " {pick}", None, "choices"))
 SUPPORT = Task("support", "causal", asking=Asking(None, messages="talk", options=None))
+DRAWN = Task("drawn", "causal", asking=Asking("Draw {image}\n", messages=None))
+TOLD = Task("told", "causal", asking=Asking("{task}: {input}", messages=None))
 HELLO = {"role": "user", "content": "hello"}
 
 
@@ -89,6 +91,8 @@ HELLO = {"role": "user", "content": "hello"}
             {"talk": [HELLO, {"role": "assistant", "content": "hi"}], "messages": 3},
             Question(Chat((("user", "hello"),))),
         ),
+        (DRAWN, {"image": "a ball"}, Question("Draw a ball\n")),
+        (TOLD, {"task": "say", "input": "it"}, Question("say: it")),
         (Task("own", "causal"), {"text": "as {it} is"}, Question("as {it} is")),
         (Task("own", "causal"), {"messages": [HELLO]}, Question(Chat((("user", "hello"),)))),
     ],
@@ -119,6 +123,7 @@ def test_a_causal_task_is_asked_as_its_rows_are(
         (SUPPORT, {"talk": [{**HELLO, "role": "assistant"}]}, "the user says nothing"),
         (SUPPORT, {"talk": [{**HELLO, "role": "me"}]}, "a message has the role 'me'"),
         (SUPPORT, {"talk": "hello"}, "there are no messages, but 'hello'"),
+        (DOLLY, {"text": ["a", "b"]}, "has no 'instruction' and no 'context'"),
     ],
 )
 def test_a_line_that_is_no_row_of_its_task_is_told(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -286,7 +287,8 @@ def test_a_model_with_several_tasks_asks_which_one_to_answer() -> None:
 
 
 def test_one_text_is_no_list_of_texts() -> None:
-    for one in ("abcdef", b"abc", {"text": "a"}, Chat((("user", "a"),)), Question("a")):
+    single = [Chat((("user", "a"),)), Question("a"), Example("a", 0), Path("a.png")]
+    for one in ("abcdef", b"abc", {"text": "a"}, *single):
         with pytest.raises(DataError, match=r"are to be a list, and one input was given"):
             model_with().predict(cast(Any, one), task="toy0")
 

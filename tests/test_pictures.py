@@ -118,6 +118,8 @@ def test_a_picture_of_pillow_s_is_an_input_as_it_is(mode: str) -> None:
 def test_a_picture_of_pillow_s_without_a_known_white_is_refused() -> None:
     with pytest.raises(ValueError, match="nothing says which is white"):
         input_of(Pillow.new("F", (2, 2)))
+    with pytest.raises(ValueError, match="is a picture that cannot be read: "):
+        input_of(Pillow.open(BytesIO(damaged_png())))
 
 
 def test_a_path_is_a_picture_s_and_a_text_is_told_how_to_be_one(tmp_path: Path) -> None:

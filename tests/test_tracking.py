@@ -7,9 +7,11 @@ import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any, get_args
 
 import pytest
+from accelerate import PartialState
 from accelerate.tracking import GeneralTracker
 from toys import toy_recipe, toy_registry
 
@@ -194,6 +196,46 @@ def test_a_tracker_that_cannot_start_is_told_before_the_first_step(
     in_place_of_wandb(monkeypatch)
     go(plan_of(tmp_path / "run", toy_registry()), tmp_path / "run", resume=True)
     assert records(tmp_path / "run")[-1]["event"] == "finished"
+
+
+class Service(ModuleType):
+    """What accelerate's own trackers call in the place of wandb or trackio."""
+
+    id = name = "run 7"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.heard: list[tuple[Any, ...]] = []
+        self.config = self
+
+    def init(self, **how: Any) -> Service:
+        return self
+
+    def update(self, settings: Mapping[str, Any], **how: Any) -> None:
+        self.heard.append(("settings", len(settings) > 0))
+
+    def log(self, values: Mapping[str, Any], **how: Any) -> None:
+        self.heard.append(("log", how.get("step")))
+
+    def finish(self) -> None:
+        self.heard.append(("finish",))
+
+
+@pytest.mark.parametrize("name", ["wandb", "trackio"])
+def test_accelerate_s_tracker_gets_all_of_a_run_and_leaves_no_state_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    service = Service(name)
+    monkeypatch.setitem(sys.modules, name, service)
+    installed(monkeypatch, there=True)
+    monkeypatch.setattr(PartialState, "_shared_state", {})  # as in a process of its own
+
+    go(plan_with(name), tmp_path / "run")
+
+    assert ("settings", True) in service.heard
+    assert {("log", step) for step in range(1, 13)} <= {*service.heard}
+    assert service.heard[-1] == ("finish",)
+    assert PartialState._shared_state == {}
 
 
 def test_a_run_without_trackers_writes_nothing_for_any(tmp_path: Path) -> None:

@@ -117,8 +117,8 @@ def picture(path: Path) -> ImageFile:
 
 def _query(line: bytes, tasks: Mapping[str, Task], default: str | None, folder: Path) -> Query:
     given = _object(line)
-    task = tasks[_task(given, list(tasks), default)]
-    if task.objective == "causal" and "image" not in given:
+    task = tasks[_task(given, tasks, default)]
+    if task.objective == "causal":
         return Query(task.question(given), task.name, given)
     return Query(Question(_input(given, folder)), task.name, given)
 
@@ -164,9 +164,11 @@ def _text(given: Mapping[str, Any]) -> Text:
     raise ValueError("'text' must be a string, or a list of two strings for a pair")
 
 
-def _task(given: Mapping[str, Any], tasks: Sequence[str], default: str | None) -> str:
-    if "task" in given:
-        return known_task(given["task"], tasks)
+def _task(given: Mapping[str, Any], tasks: Mapping[str, Task], default: str | None) -> str:
+    asking = tasks[default].asking if default is not None else None
+    # What a row of the task that is asked has there is a column of its prompt, and no task's name.
+    if "task" in given and not (asking is not None and "task" in asking.columns):
+        return known_task(given["task"], list(tasks))
     if default is None:
         raise ValueError(f"has no 'task'; the tasks are {', '.join(tasks)}")
     return default

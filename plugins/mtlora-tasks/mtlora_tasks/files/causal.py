@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mtlora_core.inputs import Chat, Input
-from mtlora_core.prompts import Unfit, fill, text_of, turns
+from mtlora_core.prompts import Unfit, columns_in, fill, text_of, turns
 
 from .columns import Columns
 from .entry import TaskEntry
@@ -58,12 +58,12 @@ def _row(path: Path, index: int, task: str | None, row: Mapping[str, Any], entry
 
 
 def _filled(row: Mapping[str, Any], entry: TaskEntry) -> tuple[Input, str]:
-    template = entry.template_or_default
-    values = {column: text_of(column, row[column]) for column in template.columns}
-    prompt = fill(template.prompt, values)
+    prompt = entry.asking.prompted(row)  # as the trained model will be asked
     if not prompt.strip():
         raise Unfit("the prompt is empty")
-    return prompt, fill(template.answer, values)
+    answer = entry.template_or_default.answer
+    said = {column: text_of(column, row[column]) for column in columns_in(answer)}
+    return prompt, fill(answer, said)
 
 
 def _chat(row: Mapping[str, Any], entry: TaskEntry) -> tuple[Input, str]:
