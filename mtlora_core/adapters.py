@@ -193,7 +193,7 @@ class Adapters(nn.Module):
         places = [_device(module, adapter.site) for adapter in self]
         absent = [
             f"site {adapter.site.name}: the weights of {adapter.site.adds!r} are on the meta "
-            "device, where offloaded ones are kept: load the model without offloading"
+            "device, which holds no values: load the model's weights, without offloading"
             for adapter, place in zip(self, places, strict=True)
             if place.type == "meta"
         ]

@@ -32,7 +32,7 @@ def _problems(task: Task) -> Iterator[str]:
     if task.metric not in known:
         yield f"metric {task.metric!r} does not score {task.objective}; take {' or '.join(known)}"
     if not _is_weight(task.weight):
-        yield f"weight is {task.weight!r}; it must be a number of 0 or more"
+        yield f"weight is {task.weight!r}; it must be a Python number of 0 or more"
     if task.objective == "classification":
         if len(task.labels) < 2:
             yield f"the labels are {task.labels}; a classification needs two or more"
@@ -50,7 +50,7 @@ def _class_weight_problems(task: Task) -> Iterator[str]:
     elif len(weights) != len(task.labels):
         yield f"has {len(weights)} class_weights for {len(task.labels)} classes; give one each"
     if wrong := [weight for weight in weights if not _is_weight(weight)]:
-        yield f"a class weight is {wrong[0]!r}; it must be a number of 0 or more"
+        yield f"a class weight is {wrong[0]!r}; it must be a Python number of 0 or more"
 
 
 def _is_weight(value: object) -> bool:
@@ -77,12 +77,13 @@ def _rules(task: Task) -> list[Rule]:
             count = len(task.labels)
             return [
                 (
-                    f"a label is the index of one of its {count} classes, counted from 0",
+                    f"a label is a Python int, the index of one of its {count} classes, "
+                    "counted from 0",
                     lambda each: isinstance(each.label, int) and 0 <= each.label < count,
                 )
             ]
         case "regression":
-            return [("a label is a finite number", _is_finite)]
+            return [("a label is a finite Python number", _is_finite)]
         case "causal":
             return [
                 ("an answer is a text that is not empty", _is_answer),

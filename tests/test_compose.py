@@ -85,7 +85,7 @@ def test_tasks_without_examples_with_one_name_or_odd_labels_are_refused_together
         "tasks: 2 tasks are named 'toy0'",
         "task 'toy1': the test split has no examples",
         "task 'toy1': train[20] has -100; "
-        "a label is the index of one of its 2 classes, counted from 0",
+        "a label is a Python int, the index of one of its 2 classes, counted from 0",
     )
 
 
@@ -135,7 +135,7 @@ def test_a_model_s_adapters_keep_their_mode_where_its_backbone_has_another() -> 
 
 
 @pytest.mark.parametrize("layer", [0, 1])
-def test_adapters_of_offloaded_weights_are_refused(layer: int) -> None:
+def test_adapters_of_weights_without_values_are_refused(layer: int) -> None:
     module = ToyEncoder(16, 2)
     module.layers[layer].to("meta")
     before = [len(each._forward_hooks) for each in module.modules()]
@@ -145,7 +145,7 @@ def test_adapters_of_offloaded_weights_are_refused(layer: int) -> None:
 
     assert len(caught.value.problems) == 1
     assert f"site layer{layer}_ffn" in str(caught.value)
-    assert "on the meta device, where offloaded ones are kept" in str(caught.value)
+    assert "on the meta device, which holds no values: load the model's" in str(caught.value)
     assert [len(each._forward_hooks) for each in module.modules()] == before
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mtlora_core.labelling import task_problems
@@ -37,18 +38,18 @@ def test_a_sound_task_has_no_problem_by_any_of_its_metrics(objective: Objective)
     ]
 
 
-@pytest.mark.parametrize("odd", [-100, -1, 2, 1.9, "1", None])
+@pytest.mark.parametrize("odd", [-100, -1, 2, 1.9, "1", None, np.int64(1)])
 def test_a_class_is_a_whole_number_below_their_count(odd: Any) -> None:
     assert task_problems(data("classification", odd)) == [
         f"task 'mood': train[2] has {odd!r}; "
-        "a label is the index of one of its 2 classes, counted from 0"
+        "a label is a Python int, the index of one of its 2 classes, counted from 0"
     ]
 
 
-@pytest.mark.parametrize("odd", [math.nan, math.inf, "1", None])
+@pytest.mark.parametrize("odd", [math.nan, math.inf, "1", None, np.float32(1)])
 def test_a_number_is_finite(odd: Any) -> None:
     assert task_problems(data("regression", odd)) == [
-        f"task 'age': train[3] has {odd!r}; a label is a finite number"
+        f"task 'age': train[3] has {odd!r}; a label is a finite Python number"
     ]
 
 
@@ -73,7 +74,8 @@ def test_labels_are_counted_over_all_splits_and_a_few_are_named() -> None:
 
     assert task_problems(replace(data("classification", 9), validation=rows, test=rows)) == [
         "task 'mood': train[2] has 9, validation[1] has 2, validation[2] has 3 "
-        "(and 2 more do not fit); a label is the index of one of its 2 classes, counted from 0"
+        "(and 2 more do not fit); "
+        "a label is a Python int, the index of one of its 2 classes, counted from 0"
     ]
 
 
@@ -95,8 +97,21 @@ def test_labels_are_counted_over_all_splits_and_a_few_are_named() -> None:
             {"objective": "ranking", "metric": "mcc"},
             "objective 'ranking' is none of classification, regression, causal",
         ),
-        ("classification", {"weight": -1.0}, "weight is -1.0; it must be a number of 0 or more"),
-        ("regression", {"weight": math.nan}, "weight is nan; it must be a number of 0 or more"),
+        (
+            "classification",
+            {"weight": -1.0},
+            "weight is -1.0; it must be a Python number of 0 or more",
+        ),
+        (
+            "regression",
+            {"weight": np.float32(1)},
+            f"weight is {np.float32(1)!r}; it must be a Python number of 0 or more",
+        ),
+        (
+            "regression",
+            {"weight": math.nan},
+            "weight is nan; it must be a Python number of 0 or more",
+        ),
         (
             "classification",
             {"class_weights": (1.0, 2.0, 3.0)},
@@ -105,7 +120,7 @@ def test_labels_are_counted_over_all_splits_and_a_few_are_named() -> None:
         (
             "classification",
             {"class_weights": (1.0, -1.0)},
-            "a class weight is -1.0; it must be a number of 0 or more",
+            "a class weight is -1.0; it must be a Python number of 0 or more",
         ),
         (
             "regression",

@@ -9,13 +9,12 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, TypeVar
 
-import pluggy
 import torch
 from torch import Tensor, nn
 
-from .. import hookspecs
 from ..component import Component, Kind, Per, load
 from ..context import TaskContext
+from ..hookspecs import manager
 from ..interfaces import Experts, Router, Routing, TaskGradients
 from ..sites import BackboneShape, Block, Layer, Projection, Site
 from ..taskaxis import TaskAxis, shared_parameters
@@ -35,10 +34,9 @@ STEPS = ((0, 1, 2, 3, 4), (1, 3), (0, 1, 2, 3, 4), (2,), (0, 2, 3, 4), (0, 1, 2,
 
 def components_of(plugin: ModuleType) -> list[Component]:
     """Return what a plugin describes, asked as the registry asks."""
-    manager = pluggy.PluginManager("mtlora")
-    manager.add_hookspecs(hookspecs)
-    manager.register(plugin)
-    return [each for answer in manager.hook.mtlora_components() for each in answer]
+    asking = manager()
+    asking.register(plugin)
+    return [each for answer in asking.hook.mtlora_components() for each in answer]
 
 
 def described(plugin: ModuleType, kind: Kind, name: str) -> Component:
