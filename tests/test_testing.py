@@ -47,6 +47,7 @@ from mtlora_core.testing import (
     described,
     tiny_shape,
 )
+from mtlora_core.testing.samples import assert_close
 
 CAPABILITIES: dict[Kind, dict[str, Any]] = {
     "router": {
@@ -827,6 +828,16 @@ def test_says_what_there_is_where_a_part_is_not() -> None:
 
     with pytest.raises(AssertionError, match="describes no router 'toy', but placement toy"):
         described(door, "router", "toy")
+
+
+def test_rounding_is_measured_by_the_largest_entry() -> None:
+    expected = torch.tensor([0.0, 1e4])
+
+    assert_close(expected + torch.tensor([1e-2, 0.0]), expected, "differ")
+    assert_close(torch.tensor([1e-5, 1e-2]), torch.tensor([0.0, 1e-2]), "differ")
+    for actual in ([1.0, 1e4], [0.0, 1.001e4]):
+        with pytest.raises(AssertionError, match="differ: "):
+            assert_close(torch.tensor(actual), expected, "differ")
 
 
 def test_the_tiny_shape_is_a_backbones() -> None:
