@@ -28,7 +28,10 @@ class Options(BaseModel):
     back the same, in every process: no aliases, no sets, no validator that changes its own result.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    # Otherwise an infinity in a Sequence would be written out as null.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="constants"
+    )
 
     def problems(self, shape: BackboneShape, sites: Sequence[Site]) -> Iterable[tuple[str, str]]:
         """Yield ``(option, reason)`` for what cannot work with this backbone at these sites.
@@ -143,9 +146,23 @@ def rewriting_problems(options: Options) -> Iterator[tuple[str, str]]:
         return
     for name in type(options).model_fields:
         before, after = getattr(options, name), getattr(again, name)
-        if before != after:
+        if not _alike(before, after):
             found = f"is {before!r}, is written out as {written.get(name)!r}, and reads back as"
             yield name, f"{found} {after!r}; a validator leaves what it gave before as it is"
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two values mean the same to a part.
+
+    A default is not validated, so a tuple may come back as the list that it is written out as.
+    """
+    if isinstance(one, BaseModel) and type(one) is type(other):
+        one, other = dict(one), dict(other)
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_alike(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    return bool(one == other or (one != one and other != other))  # only NaN is not itself
 
 
 def _unordered(value: Any) -> bool:

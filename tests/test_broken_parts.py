@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
 from parts import plugin, recipe_with, registry_of
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, SecretStr
 
 from mtlora_core.component import Component, Kind
 from mtlora_core.errors import CompositionError, MtloraError, PluginError
@@ -70,6 +71,29 @@ class Several(Options):
     listed: tuple[str, ...] = ("a",)
 
 
+class Secretive(Options):
+    """Something that is written out as asterisks, two of which look alike."""
+
+    token: SecretStr = SecretStr("hidden")
+
+
+class Nested(Options):
+    """Options of an option."""
+
+    skip: Sequence[int] = ()
+
+
+class Sound(Options):
+    """Defaults that are not what a validator makes of them, and a number that is not itself."""
+
+    skip: Sequence[int] = ()
+    kept: tuple[int, ...] | list[int] = (1,)
+    by_name: Mapping[str, Sequence[float]] = {"x": (1.0, math.nan)}
+    inner: Nested = Nested()
+    limits: Sequence[float] = (math.inf,)
+    limit: float = math.nan
+
+
 class Callback(Options):
     """Something that no recipe can write."""
 
@@ -89,6 +113,7 @@ class Callback(Options):
             {"share": 50},
             ["tasks.share: ", "is 0.5, is written out as 0.5, and reads back as 0.005; "],
         ),
+        (Secretive, {}, ["tasks.token: ", "is SecretStr('**********'), is written out as "]),
         (Callback, {}, ["tasks: ", "its options raised PydanticSerializationError: "]),
     ],
 )
@@ -100,6 +125,12 @@ def test_options_that_would_not_be_the_same_once_written_out_are_refused(
     start, reason = expected
     assert problem.startswith(start + broken("tasks"))
     assert reason in problem
+
+
+def test_options_that_mean_the_same_once_written_out_are_sound() -> None:
+    written = resolved(described("tasks", Sound)).to_json()["tasks"]
+
+    assert [written[name] for name in ("skip", "kept", "limits")] == [[], [1], [math.inf]]
 
 
 def test_options_whose_order_would_change_with_the_process_are_refused() -> None:
