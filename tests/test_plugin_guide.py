@@ -8,11 +8,13 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from importlib import import_module
+from inspect import Parameter, signature
 from pathlib import Path
 
 import pytest
 
-from mtlora_core import testing
+from mtlora_core import interfaces, testing
+from mtlora_core.execution import BuildExecutor
 from mtlora_core.registry import Registry
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "plugins.md").read_text("utf-8")
@@ -55,6 +57,39 @@ def test_the_guide_s_observer_is_one(folder: Path) -> None:
     watching = import_module("mtlora_watch")
 
     assert Registry({"watch": watching}).observers(["watch"]) == (watching,)
+
+
+BUILDS = {
+    "check_backbone": interfaces.BuildBackbone,
+    "check_executor": BuildExecutor,
+    "check_experts": interfaces.BuildExperts,
+    "check_language_model": interfaces.BuildLanguageModel,
+    "check_penalty": interfaces.BuildPenalty,
+    "check_placement": interfaces.BuildPlacement,
+    "check_router": interfaces.BuildRouter,
+    "check_tasks": interfaces.BuildTasks,
+    "check_transform": interfaces.BuildTransform,
+    "check_weighting": interfaces.BuildWeighting,
+}
+
+
+def called_with(build: type) -> str:
+    """Return what a build is called with, as the guide writes it."""
+    _, *given = signature(build.__call__).parameters.values()
+    plain = [each.name for each in given if each.kind is Parameter.POSITIONAL_OR_KEYWORD]
+    named = [each.name for each in given if each.kind is Parameter.KEYWORD_ONLY]
+    return ", ".join([*plain, "*", *named] if named else plain)
+
+
+def test_the_guide_s_table_says_what_every_build_is_called_with() -> None:
+    rows = re.findall(r"\| `(options[^`]*)` \| `(\w+)` \|", GUIDE)
+
+    assert {check: given for given, check in rows} == {
+        check: called_with(build) for check, build in BUILDS.items()
+    }
+    assert {each.__name__ for each in BUILDS.values()} >= {
+        name for name in interfaces.__all__ if name.startswith("Build")
+    }
 
 
 def test_the_guide_names_the_check_of_every_kind() -> None:

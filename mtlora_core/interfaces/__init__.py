@@ -10,6 +10,7 @@ from .backbone import Backbone, Encoded, Inputs, LanguageModel
 from .build import (
     BuildBackbone,
     BuildExperts,
+    BuildLanguageModel,
     BuildPenalty,
     BuildPlacement,
     BuildRouter,
@@ -27,6 +28,7 @@ __all__ = [
     "BackboneOptions",
     "BuildBackbone",
     "BuildExperts",
+    "BuildLanguageModel",
     "BuildPenalty",
     "BuildPlacement",
     "BuildRouter",

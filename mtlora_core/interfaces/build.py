@@ -17,10 +17,17 @@ class BuildBackbone(Protocol):
     """Builds a backbone: frozen, on the CPU, or without weights on the meta device."""
 
     def __call__(self, options: Any, *, meta: bool = False) -> Backbone:
-        """Return the backbone; ``meta`` asks for shapes only, which needs no weights on disk.
+        """Return the backbone; ``meta`` asks for shapes only, which needs no weights on disk."""
+        ...
 
-        A component that declares ``language`` also takes ``language=True``, which asks for a
-        :class:`LanguageModel`; it is passed only where a task is causal.
+
+class BuildLanguageModel(Protocol):
+    """Builds a backbone of a component that declares ``language``."""
+
+    def __call__(self, options: Any, *, meta: bool = False, language: bool = False) -> Backbone:
+        """Return the backbone, as :class:`BuildBackbone` does.
+
+        ``language`` asks for a :class:`LanguageModel`; it is passed only where a task is causal.
         """
         ...
 
