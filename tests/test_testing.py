@@ -324,7 +324,7 @@ class Average:
     def __init__(self, options: FaultyTransformOptions, tasks: Sequence[str], groups: int) -> None:
         self.fault, self.calls = options.fault, 0
 
-    def __call__(self, gradients: TaskGradients) -> list[Tensor]:
+    def __call__(self, gradients: TaskGradients) -> Any:
         self.calls += 1
         tasks, groups = len(gradients.task_ids), len(gradients.groups)
         weights = torch.full((groups, tasks), 1 / tasks)
@@ -343,6 +343,10 @@ class Average:
         vectors = gradients.weighted(weights)
         if self.fault == "double":
             vectors = [vector.double() for vector in vectors]
+        if self.fault == "stacked" and groups == 1:
+            return torch.stack(vectors)
+        if self.fault == "generator":
+            return (vector for vector in vectors)
         return vectors[:1] if self.fault == "shapes" else vectors
 
 
@@ -359,8 +363,10 @@ def test_a_sound_transform_passes() -> None:
         ("zero", "not finite"),
         ("turned", "is turned"),
         ("changes", "changes the rows"),
-        ("shapes", "have the shapes"),
-        ("double", "a gradient is torch.float64 on cpu, the rows are torch.float32 on cpu"),
+        ("shapes", "gave tensors of shapes"),
+        ("double", "gave torch.float64 on cpu for rows in torch.float32 on cpu"),
+        ("stacked", "gave a Tensor, and a sequence of tensors is expected"),
+        ("generator", "gave a generator, and a sequence of tensors is expected"),
     ],
 )
 def test_catches_a_transform_that_breaks_its_contract(fault: str, message: str) -> None:
@@ -433,7 +439,7 @@ class Weigher(LossWeighting):
         self.fault, self.elsewhere = options.fault, 0
         self.register_buffer("calls", torch.zeros(len(tasks)))
 
-    def weights(self, step: StepLosses) -> Tensor:
+    def weights(self, step: StepLosses) -> Any:
         self.elsewhere += 1
         ids = [*step.task_ids]
         weights = 1 / (1 + self.calls[ids].double())
@@ -444,6 +450,8 @@ class Weigher(LossWeighting):
                 return weights / step.losses
             case "negative":
                 return -weights
+            case "list":
+                return weights.tolist()
             case "whole":
                 return torch.ones(len(self.calls))
             case "changes":
@@ -467,10 +475,11 @@ def test_a_sound_weighting_passes() -> None:
 @pytest.mark.parametrize(
     ("fault", "reads", "message"),
     [
-        ("peeks", "earlier", "not finite"),
-        ("infinite", "current", "not finite: .*inf"),
+        ("peeks", "earlier", "gave .*nan.*, and finite weights are expected"),
+        ("infinite", "current", "gave .*inf.*, and finite weights are expected"),
         ("negative", "earlier", "is negative"),
-        ("whole", "earlier", "have the shape"),
+        ("whole", "earlier", "a tensor of shape .* is expected"),
+        ("list", "earlier", "a tensor of shape .* is expected"),
         ("changes", "current", "changes the losses"),
         ("draws", "earlier", "without the step's seed"),
         ("elsewhere", "earlier", "not in its state_dict"),

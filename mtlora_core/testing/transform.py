@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..component import Component, load
+from ..faults import gradients_fault
 from ..interfaces import GradientTransform, TaskGradients
 from .samples import (
     MANY_TASKS,
@@ -63,17 +64,10 @@ def _gradients(tasks: Sequence[int], scale: float = 1.0, step: int = 0) -> TaskG
     return task_gradients(groups, tasks, seed=7 + step, losses=losses.to(device()))
 
 
-def _combined(transform: GradientTransform, gradients: TaskGradients) -> list[Tensor]:
-    combined = [*transform(gradients)]
-    sizes = [sum(rows.shape[1] for rows in group) for group in gradients.groups]
-    found = [[*vector.shape] for vector in combined]
-    assert found == [[size] for size in sizes], (
-        f"the gradients have the shapes {found}, the groups {sizes} parameters"
-    )
-    assert all(vector.isfinite().all() for vector in combined), "a gradient is not finite"
-    for vector, group in zip(combined, gradients.groups, strict=True):
-        is_of, rows_are = (f"{each.dtype} on {each.device}" for each in (vector, group[0]))
-        assert is_of == rows_are, f"a gradient is {is_of}, the rows are {rows_are}"
+def _combined(transform: GradientTransform, gradients: TaskGradients) -> Sequence[Tensor]:
+    combined = transform(gradients)
+    fault = gradients_fault(combined, gradients)
+    assert fault is None, f"the transform gave {fault}"
     return combined
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..component import Component, load
+from ..faults import weights_fault
 from ..interfaces import LossWeighting, StepLosses
 from .samples import MANY_TASKS, STEPS, assert_same_shapes, memory_of, options_of, seeded
 
@@ -52,12 +53,11 @@ def _take(weighting: LossWeighting, step: StepLosses, current: bool) -> Tensor:
     """Take a weighting through a step; return its weights."""
     hidden = step.losses if current else torch.full_like(step.losses, torch.nan)
     before, drawn = step.losses.clone(), torch.get_rng_state()
-    weights = weighting.weights(StepLosses(step.task_ids, hidden, step.epoch, step.seed))
+    given = StepLosses(step.task_ids, hidden, step.epoch, step.seed)
+    weights = weighting.weights(given)
     weighting.after_step(step)
-    assert [*weights.shape] == [len(step.task_ids)], (
-        f"the weights of {len(step.task_ids)} tasks have the shape {[*weights.shape]}"
-    )
-    assert weights.isfinite().all(), f"a weight is not finite: {weights.tolist()}"
+    fault = weights_fault(weights, given, known=current)
+    assert fault is None, f"weights() gave {fault}"
     assert (weights >= 0).all(), f"a weight is negative: {weights.tolist()}"
     assert torch.equal(step.losses, before), "the weighting changes the losses that it is given"
     assert torch.equal(torch.get_rng_state(), drawn), "the weighting draws without the step's seed"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..adapters import TimedWeighting
+from ..faults import weights_fault
 from ..interfaces import StepLosses
 
 
@@ -51,7 +52,7 @@ class Weighing:
         with torch.no_grad():
             step = self._step(known=self.weighting.current)
             found = self.weighting.weighting.weights(step)
-        fault = _fault(found, step, self.weighting.current)
+        fault = weights_fault(found, step, known=self.weighting.current)
         if fault:
             raise self.weighting.origin.broken(f"weights() gave {fault}")
         return tuple(found.tolist())
@@ -68,14 +69,3 @@ class Weighing:
         else:
             losses = torch.full((len(self.tasks),), torch.nan, dtype=torch.float64)
         return StepLosses(self.tasks, losses, self.epoch, self.seed)
-
-
-def _fault(found: object, step: StepLosses, known: bool) -> str | None:
-    """Return what breaks the contract in the weights of a step; of losses not finite, nothing."""
-    if not isinstance(found, Tensor) or found.shape != step.losses.shape:
-        shape = [*found.shape] if isinstance(found, Tensor) else found
-        return f"{shape}, and a tensor of shape {[*step.losses.shape]} is expected"
-    sound = not known or bool(step.losses.isfinite().all())
-    if sound and not found.isfinite().all():
-        return f"{found.tolist()} for tasks whose losses are finite"
-    return None

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...adapters import Adapters, ScopedTransform
 from ...errors import CompositionError
+from ...faults import gradients_fault
 from ...groups import Group, grouped, shared_modules
 from ...interfaces import TaskGradients
 from ...taskaxis import TaskAxis
@@ -183,7 +184,7 @@ class TaskRows:
             # anything there, and a solver might fail in its own words.
             return summed(gradients)
         transformed = self.transform(gradients)
-        fault = _fault(transformed, gradients)
+        fault = gradients_fault(transformed, gradients)
         if fault:
             raise self.origin.broken(f"it gave {fault}")
         self._given += gradients.given
@@ -201,24 +202,6 @@ class TaskRows:
                         "part that says it is `segmented` uses its shared parameters through "
                         "mtlora_core.lowrank only"
                     )
-
-
-def _fault(transformed: object, gradients: TaskGradients) -> str | None:
-    """Return what breaks the contract in what a transform made of finite gradients."""
-    if not (isinstance(transformed, Sequence) and all(isinstance(v, Tensor) for v in transformed)):
-        return f"a {type(transformed).__name__}, and a sequence of tensors is expected"
-    expected = [[sum(own.shape[1] for own in group)] for group in gradients.groups]
-    shapes = [[*each.shape] for each in transformed]
-    if shapes != expected:
-        return f"tensors of shapes {shapes}, and {expected} are expected"
-    row = gradients.groups[0][0]
-    for each in transformed:
-        if (each.dtype, each.device) != (row.dtype, row.device):
-            return f"{each.dtype} on {each.device} for rows in {row.dtype} on {row.device}"
-    # A sum is finite where all is, since the squares were: one kernel a group, and one question.
-    if not torch.stack([each.sum() for each in transformed]).isfinite().all():
-        return "a gradient that is not finite, of task gradients that are"
-    return None
 
 
 def summed(gradients: TaskGradients) -> Sequence[Tensor]:
