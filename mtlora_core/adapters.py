@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -89,16 +89,15 @@ class Adapter(nn.Module):
 
 @dataclass(frozen=True)
 class Regularizer:
-    """A regularizer of the recipe, by its part's name."""
+    """A regularizer of the recipe."""
 
-    name: str
-    package: str = field(default="", kw_only=True)
-    """The plugin it is from, for what is wrong with it."""
+    origin: Origin
+    """What says what is wrong with the part."""
 
     @property
-    def origin(self) -> Origin:
-        """What says what is wrong with the part."""
-        return Origin(self.package, "regularizer", self.name)
+    def name(self) -> str:
+        """The part's name."""
+        return self.origin.name
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def load_tasks(plan: Plan) -> list[TaskData]:
     Raises:
         DataError: the data cannot be used, with every problem found.
     """
-    read = _built(plan.tasks, Sequence, seed=plan.recipe.seed)
+    read = plan.tasks.build_list(TaskData, seed=plan.recipe.seed)
     data = [_scored_as(plan.recipe.evaluate, each) for each in _drawn(plan.recipe.subset, read)]
     counts = Counter(each.task.name for each in data)
     problems = [f"tasks: {count} tasks are named {n!r}" for n, count in counts.items() if count > 1]
@@ -201,11 +201,10 @@ def build_adapters(plan: Plan, tasks: Sequence[str]) -> Adapters:
     """Build the adapters of a plan for every site, attached to nothing yet."""
     penalties = [
         WeightedPenalty(
-            b.component.name,
+            b.origin,
             _weight(b),
-            _built(b, Penalty),
+            b.build(Penalty),
             reads_routing=b.component.capabilities["penalizes"] != "weights",
-            package=b.package,
         )
         for b in plan.penalties
     ]
@@ -213,18 +212,6 @@ def build_adapters(plan: Plan, tasks: Sequence[str]) -> Adapters:
     return Adapters(
         adapters, tasks, penalties, _transform(plan, adapters, tasks), _weighting(plan, tasks)
     )
-
-
-def _built(bound: Bound, contract: type, *given: Any, **how: Any) -> Any:
-    """Build a part, and hold it to the class that its kind asks for.
-
-    Raises:
-        PluginError: the part fails in another way than the contract knows, or gives something else.
-    """
-    build = bound.origin.load(bound.component.build)
-    with bound.origin.calling("its build"):
-        part = build(bound.options, *given, **how)
-    return bound.origin.gave("its build", part, contract)
 
 
 def _transform(
@@ -236,8 +223,7 @@ def _transform(
     assert isinstance(bound.options, TransformOptions), "a transform's options say its scope"
     scope = bound.options.scope
     groups = len(grouped(adapters, scope))
-    transform = _built(bound, GradientTransform, tasks, groups)
-    return ScopedTransform(bound.component.name, scope, transform, package=bound.package)
+    return ScopedTransform(bound.origin, scope, bound.build(GradientTransform, tasks, groups))
 
 
 def _weighting(plan: Plan, tasks: Sequence[str]) -> TimedWeighting | None:
@@ -245,8 +231,7 @@ def _weighting(plan: Plan, tasks: Sequence[str]) -> TimedWeighting | None:
     if bound is None:
         return None
     current = bound.component.capabilities["weighs_losses"] == "current"
-    weighting = _built(bound, LossWeighting, tasks)
-    return TimedWeighting(bound.component.name, current, weighting, package=bound.package)
+    return TimedWeighting(bound.origin, current, bound.build(LossWeighting, tasks))
 
 
 def adapter_parameters(plan: Plan, tasks: Sequence[str]) -> int:
@@ -258,7 +243,7 @@ def adapter_parameters(plan: Plan, tasks: Sequence[str]) -> int:
 
 def _adapter(plan: Plan, site: Site, tasks: Sequence[str]) -> Adapter:
     with _seeded(plan, site.name, "experts"):
-        experts: Experts = _built(plan.experts, Experts, site, tasks)
+        experts: Experts = plan.experts.build(Experts, site, tasks)
     needs_base = plan.experts.component.capabilities.get("needs_base", False)
     return Adapter(site, experts, _router(plan, site, experts.count, tasks), needs_base=needs_base)
 
@@ -267,7 +252,7 @@ def _router(plan: Plan, site: Site, experts: int, tasks: Sequence[str]) -> Route
     if plan.router is None:
         return None
     with _seeded(plan, site.name, "router"):
-        router: Router = _built(plan.router, Router, site, experts, tasks)
+        router: Router = plan.router.build(Router, site, experts, tasks)
         return router
 
 
@@ -277,7 +262,7 @@ def _backbone(plan: Plan, tasks: Sequence[Task], *, meta: bool) -> Backbone:
     causal = [task.name for task in tasks if task.objective == "causal"]
     backbone: Backbone
     if not causal:
-        backbone = _built(plan.backbone, Backbone, meta=meta)
+        backbone = plan.backbone.build(Backbone, meta=meta)
         return backbone
     if not (component.capabilities.get("language") and plan.shape.causal):
         raise CompositionError(
@@ -285,7 +270,7 @@ def _backbone(plan: Plan, tasks: Sequence[Task], *, meta: bool) -> Backbone:
             f"({plan.shape.family}) is no causal language model; take one, such as LLaMA, or give "
             "the task another objective"
         )
-    backbone = _built(plan.backbone, LanguageModel, meta=meta, language=True)
+    backbone = plan.backbone.build(LanguageModel, meta=meta, language=True)
     return backbone
 
 

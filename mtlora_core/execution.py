@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Running(Protocol):
         ...
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Runs jobs, at once or when their turn comes."""
 

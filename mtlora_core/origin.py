@@ -46,6 +46,24 @@ class Origin:
         except PluginError as error:
             raise self.broken(str(error)) from error
 
+    def build(self, text: str, contract: type, *given: Any, **how: Any) -> Any:
+        """Build the part, and hold it to the class that its kind asks for.
+
+        Args:
+            text: The component's ``build``.
+            contract: What the part must be an instance of.
+            given: What it is called with.
+            how: What it is called with by name.
+
+        Raises:
+            PluginError: it cannot be imported, fails in another way than errors of ours, or gives
+                something else.
+        """
+        make = self.load(text)
+        with self.calling("its build"):
+            part = make(*given, **how)
+        return self.gave("its build", part, contract)
+
     @contextmanager
     def calling(self, what: str) -> Iterator[None]:
         """Take what the part raises inside for its fault.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,15 @@ class Bound:
     def origin(self) -> Origin:
         """What says what is wrong with the part."""
         return Origin.of(self.component, self.package)
+
+    def build(self, contract: type, *given: Any, **how: Any) -> Any:
+        """Build the part with its options; see :meth:`Origin.build`."""
+        return self.origin.build(self.component.build, contract, self.options, *given, **how)
+
+    def build_list(self, contract: type, *given: Any, **how: Any) -> tuple[Any, ...]:
+        """Build what is a sequence of ``contract``, as sites and tasks are."""
+        listed = self.build(Sequence, *given, **how)
+        return tuple(self.origin.gave("its build", each, contract) for each in listed)
 
 
 @dataclass(frozen=True)

@@ -256,18 +256,10 @@ def _sites(
     if placement is None or shape is None:
         return None
     try:
-        return _placed(placement, shape)
+        return placement.build_list(Site, shape)
     except MtloraError as error:
         report.take(("placement",), error)
         return None
-
-
-def _placed(placement: Bound, shape: BackboneShape) -> tuple[Site, ...]:
-    origin = placement.origin
-    build = origin.load(placement.component.build)
-    with origin.calling("its build"):
-        found = tuple(build(placement.options, shape))
-    return tuple(origin.gave("its build", each, Site) for each in found)
 
 
 def _check_pairing(

@@ -17,6 +17,7 @@ from mtlora_core.inputs import Input
 from mtlora_core.interfaces import Inputs, TaskGradients
 from mtlora_core.model import MultiTaskModel
 from mtlora_core.options import Scope
+from mtlora_core.origin import Origin
 from mtlora_core.recipe import load_recipe
 from mtlora_core.registry import Registry
 from mtlora_core.resolve import resolve
@@ -28,6 +29,7 @@ from mtlora_core.train.gradients import TaskRows
 from mtlora_timm.testing import pictures
 
 TASKS = [Task(name, labels=("no", "yes")) for name in ("first", "second", "third", "fourth")]
+SPY = Origin("tests", "regularizer", "spy")
 WORDS = "a b c d e f g h i j k l"
 
 Rows = dict[str, Tensor]
@@ -150,7 +152,7 @@ def together(
 ) -> Rows:
     """Return the rows of one backward pass a forward; the gradients are their sums."""
     spy = Spy()
-    model.adapters.transform = ScopedTransform("spy", scope, spy)
+    model.adapters.transform = ScopedTransform(SPY, scope, spy)
     clear(model)
     tasks = sorted({t for ids in forwards for t in ids})
     rows = collector(model, tasks, forwards=len(forwards))

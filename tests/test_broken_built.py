@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,13 +13,16 @@ from parts import plugin
 from torch import Tensor
 from toys import toy_recipe, toy_registry
 
+from mtlora_core.ablate import executor_of
+from mtlora_core.ablate.folder import AblationFolder
 from mtlora_core.component import Component, Kind
 from mtlora_core.compose import compose, load_tasks
 from mtlora_core.errors import PluginError
 from mtlora_core.interfaces import Experts, LossWeighting, Routing, StepLosses, TaskGradients
 from mtlora_core.model import MultiTaskModel
 from mtlora_core.options import Options, PenaltyOptions, TransformOptions
-from mtlora_core.recipe import load_recipe
+from mtlora_core.recipe import PartSpec, load_recipe
+from mtlora_core.registry import Registry
 from mtlora_core.resolve import Plan, resolve
 from mtlora_core.train import fit
 
@@ -116,6 +120,32 @@ def test_tasks_that_are_no_list_are_told(building: Callable[[Callable[..., Any]]
     reason = told("tasks", lambda: load_tasks(plan))
 
     assert reason == "its build gave 3, and Sequence is expected"
+
+
+def test_tasks_that_are_no_task_data_are_told(
+    building: Callable[[Callable[..., Any]], None],
+) -> None:
+    plan = plan_with("tasks", {})
+    building(lambda *given, **how: [{"name": "mine"}])
+
+    reason = told("tasks", lambda: load_tasks(plan))
+
+    assert reason == "its build gave {'name': 'mine'}, and TaskData is expected"
+
+
+def test_an_executor_that_starts_nothing_is_told(
+    building: Callable[[Callable[..., Any]], None], tmp_path: Path
+) -> None:
+    component = Component("executor", "rough", f"{__name__}:FrozenOptions", f"{__name__}:build", "")
+    registry = Registry({"theirs": plugin(component)})
+    building(lambda *given, **how: 3)
+
+    reason = told(
+        "executor",
+        lambda: executor_of(PartSpec("rough"), registry, jobs=1, home=AblationFolder(tmp_path)),
+    )
+
+    assert reason == "its build gave 3, and Executor is expected"
 
 
 def test_a_build_that_takes_something_else_is_told(

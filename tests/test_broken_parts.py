@@ -233,6 +233,11 @@ def nowhere(options: Options, shape: BackboneShape) -> list[Any]:
     return ["layer0"]
 
 
+def lazily(options: Options, shape: BackboneShape) -> Iterator[Site]:
+    """Place adapters one after the other."""
+    yield Site("layer0", "block", 0, "layers.0", "layers.0", shape.width, shape.width)
+
+
 PER_TOKEN = {"per": "token", "causal": True}
 
 
@@ -247,6 +252,7 @@ PER_TOKEN = {"per": "token", "causal": True}
         (described("tasks", Miscast), {"rank": 3}, "its options raised AttributeError: "),
         (described("router", Miscounting, **PER_TOKEN), {}, "count_problems() raised ZeroDiv"),
         (described("placement", Plain, nowhere), {}, "its build gave 'layer0', and Site is"),
+        (described("placement", Plain, lazily), {}, "its build gave <generator object lazily at"),
         (described("placement", Plain), {}, "cannot load 'parts:nothing'"),
     ],
     ids=lambda value: value.options.partition(":")[2] if isinstance(value, Component) else "",

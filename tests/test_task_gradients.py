@@ -15,7 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from taskrows import Spy, clear, collector, model_of, separate, shared, task_losses, together
+from taskrows import SPY, Spy, clear, collector, model_of, separate, shared, task_losses, together
 from torch import Tensor, nn
 from toys import toy_recipe, toy_registry
 
@@ -335,7 +335,7 @@ def test_rows_add_up_to_the_gradient_of_joint_training(path: str) -> None:
 def kept_rows(model: MultiTaskModel, scope: Any, forwards: int = 1) -> tuple[list[int], int]:
     """Return how many groups each call of the transform saw, and those of them during backward."""
     spy = Spy()
-    model.adapters.transform = ScopedTransform("spy", scope, spy)
+    model.adapters.transform = ScopedTransform(SPY, scope, spy)
     collected = collector(model, [0, 1, 3], forwards=forwards)
     clear(model)
     with collected.collecting():
@@ -375,10 +375,10 @@ def test_nothing_is_left_of_the_task_axis_after_a_step() -> None:
 
 def test_the_scale_of_a_loss_is_taken_from_rows_and_given_to_gradients() -> None:
     model, spy = toy(**FAST), Spy()
-    model.adapters.transform = ScopedTransform("spy", "per-matrix", spy)
+    model.adapters.transform = ScopedTransform(SPY, "per-matrix", spy)
     plain = together(model, [UNEQUAL])
     clear(model)
-    model.adapters.transform = ScopedTransform("spy", "per-matrix", spy)
+    model.adapters.transform = ScopedTransform(SPY, "per-matrix", spy)
     scaled = collector(model, [0, 1, 3], scale=8.0)
     with scaled.collecting():
         torch.manual_seed(0)

@@ -553,12 +553,13 @@ def test_catches_a_penalty_that_reads_not_what_it_says() -> None:
 # Placements
 
 
-def place(options: FaultyOptions, shape: BackboneShape) -> list[Site]:
+def place(options: FaultyOptions, shape: BackboneShape) -> Any:
     projection = shape.layers[0].projections["q"]
     name, d, o = projection.module, projection.d, projection.o
     site = Site("layer0_q", "projection", 0, name, name, d, o)
-    faults = {
+    faults: dict[str, Any] = {
         "nothing": [],
+        "generator": (each for each in [site]),
         "twice": [site, site],
         "dot": [replace(site, name="layer0.q")],
         "layer": [replace(site, layer=9)],
@@ -576,6 +577,7 @@ def test_a_sound_placement_passes() -> None:
     ("fault", "message"),
     [
         ("nothing", "finds no site"),
+        ("generator", "returns no Sequence"),
         ("twice", "2 sites are named layer0_q"),
         ("dot", "has a dot"),
         ("layer", "there is no layer 9"),
@@ -718,12 +720,14 @@ def test_catches_a_backbone_that_breaks_its_contract(fault: str, message: str) -
 # Tasks
 
 
-def read(options: FaultyOptions, *, seed: int) -> list[TaskData]:
+def read(options: FaultyOptions, *, seed: int) -> Any:
     task, example = Task("mood", labels=("bad", "good")), Example("fine", 1)
     sound = TaskData(task, [example], [example], [example])
-    faults = {
+    faults: dict[str, Any] = {
         "nothing": [],
         "twice": [sound, sound],
+        "generator": (each for each in [sound]),
+        "described": [{"task": task}],
         "empty": [replace(sound, test=[])],
         "label": [replace(sound, train=[Example("fine", 2)])],
         "text": [replace(sound, train=[Example(("a", "b", "c"), 1)])],  # type: ignore[arg-type]
@@ -743,8 +747,10 @@ def test_a_sound_source_of_tasks_passes() -> None:
     [
         ("nothing", "there are no tasks"),
         ("twice", "2 tasks are named 'mood'"),
+        ("generator", "returns no Sequence"),
+        ("described", "is no TaskData"),
         ("empty", "no examples in test"),
-        ("label", r"task 'mood': train\[0\] has 2; a label is the index of one of its 2 classes"),
+        ("label", r"task 'mood': train\[0\] has 2; a label is a Python int"),
         ("metric", "task 'mood': metric 'mse' does not score classification"),
         ("text", "neither one nor a pair"),
         ("labels", "a class needs a name of its own"),

@@ -41,9 +41,9 @@ def executor_of(
     origin = installed.origin
     with origin.calling("its options"):
         options = validated(options_class(installed), dict(spec.options), where)
-    build = origin.load(installed.component.build)
-    with origin.calling("its build"):
-        executor: Executor = build(options, jobs=jobs, folder=home.path / "jobs")
+    executor: Executor = origin.build(
+        installed.component.build, Executor, options, jobs=jobs, folder=home.path / "jobs"
+    )
     return executor
 
 

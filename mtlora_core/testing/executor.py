@@ -26,6 +26,7 @@ def check_executor(component: Component, options: Mapping[str, Any], folder: Pat
     model = load(component.options)
     build = load(component.build)
     executor: Executor = build(model.model_validate(options), jobs=2, folder=folder / "own")
+    assert isinstance(executor, Executor), f"{component.build} returns no Executor"
     assert isinstance(executor.on_this_machine, bool), "on_this_machine is true or false"
     _check_output_and_status(executor, folder)
     _check_side_by_side(executor, folder)

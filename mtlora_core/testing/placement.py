@@ -31,6 +31,7 @@ def check_placement(
     place = load(component.build)
     sites: Sequence[Site] = place(options_of(component, options), shape)
 
+    assert isinstance(sites, Sequence), f"{component.build} returns no Sequence, but {sites!r}"
     assert sites, "the placement finds no site"
     assert list(sites) == list(place(options_of(component, options), shape)), "asked again, others"
     _check_names(sites)

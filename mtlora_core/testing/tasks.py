@@ -28,7 +28,10 @@ def check_tasks(component: Component, options: Mapping[str, Any] | None = None) 
     values, build = options_of(component, options), load(component.build)
     tasks: Sequence[TaskData] = build(values, seed=0)
 
+    assert isinstance(tasks, Sequence), f"{component.build} returns no Sequence, but {tasks!r}"
     assert tasks, "there are no tasks"
+    for each in tasks:
+        assert isinstance(each, TaskData), f"{each!r} is no TaskData"
     for name, count in Counter(data.task.name for data in tasks).items():
         assert count == 1, f"{count} tasks are named {name!r}"
     for data in tasks:

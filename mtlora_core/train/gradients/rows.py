@@ -15,6 +15,7 @@ from ...errors import CompositionError
 from ...faults import gradients_fault
 from ...groups import Group, grouped, shared_modules
 from ...interfaces import TaskGradients
+from ...origin import Origin
 from ...taskaxis import TaskAxis
 from ..engine import Engine
 from .processes import sum_gradients
@@ -55,7 +56,7 @@ class TaskRows:
         engine: Engine,
         scale: float = 1.0,
     ) -> None:
-        scoped = adapters.transform or ScopedTransform("sum", "per-matrix", summed)
+        scoped = adapters.transform or JOINT
         self.adapters, self.transform, self.origin = adapters, scoped.transform, scoped.origin
         self.seed, self.scale, self.engine = seed, scale, engine
         self.losses = losses
@@ -207,3 +208,7 @@ class TaskRows:
 def summed(gradients: TaskGradients) -> Sequence[Tensor]:
     """Return the gradient of joint training."""
     return [matrix.sum(0) for matrix in gradients.matrices()]
+
+
+JOINT = ScopedTransform(Origin("mtlora", "regularizer", "sum"), "per-matrix", summed)
+"""What stands for a transform where the recipe has none."""
