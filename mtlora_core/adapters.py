@@ -164,8 +164,8 @@ class Adapters(nn.Module):
 
         Args:
             module: What has the sites' modules.
-            follow: Whether the adapters go where the sites' modules are, and take the mode of
-                ``module`` at each of its forwards. A model that has both sees to that itself.
+            follow: Whether each adapter goes where its site's module is, and takes the mode of
+                that module at each of its forwards. A model that has both sees to that itself.
 
         Raises:
             CompositionError: it has adapters already, is compiled, or lacks a site's module; or
@@ -182,8 +182,8 @@ class Adapters(nn.Module):
             raise CompositionError(missing)
         if follow:
             self._place(module)
-        hooks = [_SiteHooks(adapter, self.context) for adapter in self]
-        self._handles = _Forward(self, hooks, follow=follow).register(module)
+        hooks = [_SiteHooks(adapter, self.context, follow=follow) for adapter in self]
+        self._handles = _Forward(self.context, hooks).register(module)
         for each in hooks:
             self._handles += each.register(module)
 
@@ -280,7 +280,7 @@ class Adapters(nn.Module):
 
     def _refuse_constants(self) -> None:
         reading = [repr(p.name) for p in self.penalties if p.reads_routing]
-        if not (reading and self.training and torch.is_grad_enabled()):
+        if not (reading and torch.is_grad_enabled()):
             return
         for adapter in self:
             routing = self.context.records.get(adapter.site.name)
@@ -296,10 +296,9 @@ class Adapters(nn.Module):
 class _Forward:
     """Marks where a forward of the whole backbone begins and ends; the first must use all sites."""
 
-    def __init__(self, adapters: Adapters, sites: Sequence[_SiteHooks], *, follow: bool) -> None:
-        self.adapters = adapters
+    def __init__(self, context: TaskContext, sites: Sequence[_SiteHooks]) -> None:
+        self.context = context
         self.unused = sites
-        self.follow = follow
 
     def register(self, module: nn.Module) -> list[Any]:
         return [
@@ -308,12 +307,10 @@ class _Forward:
         ]
 
     def begin(self, module: nn.Module, args: Any) -> None:
-        self.adapters.context.begin()
-        if self.follow and self.adapters.training != module.training:
-            self.adapters.train(module.training)
+        self.context.begin()
 
     def end(self, module: nn.Module, args: Any, output: Any) -> None:
-        self.adapters.context.end()
+        self.context.end()
         if self.unused and output is not None:  # there is none where the forward failed
             self.unused = [site for site in self.unused if not site.used]
             self.refuse_unused()
@@ -336,9 +333,10 @@ class _Forward:
 class _SiteHooks:
     """The hooks of one site: bound methods of this object, so copies and pickles keep their own."""
 
-    def __init__(self, adapter: Adapter, context: TaskContext) -> None:
+    def __init__(self, adapter: Adapter, context: TaskContext, *, follow: bool) -> None:
         self.adapter = adapter
         self.context = context
+        self.follow = follow
         self.used = False
 
     def register(self, module: nn.Module) -> list[Any]:
@@ -364,6 +362,8 @@ class _SiteHooks:
         if isinstance(output, tuple):  # attention returns its weights beside its output
             return (self._added(module, hidden, output[0]), *output[1:])
         self.used = True
+        if self.follow and self.adapter.training != module.training:
+            self.adapter.train(module.training)
         site = self.adapter.site
         if site.start is None:
             return self.adapter(hidden, output, module, self.context)
@@ -406,9 +406,10 @@ def _in_graph(penalty: WeightedPenalty, adapter: Adapter, routing: Routing | Non
 
 
 def _learns(adapter: Adapter) -> bool:
-    """Whether an adapter's routing is trained."""
+    """Whether an adapter's routing is being trained."""
     router = adapter.router
-    return router is not None and any(p.requires_grad for p in router.parameters())
+    learned = router is not None and any(p.requires_grad for p in router.parameters())
+    return adapter.training and learned
 
 
 def hidden_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:

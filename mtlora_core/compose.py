@@ -153,9 +153,9 @@ def attach(
         The adapters, each on the device of the layer that it adapts, as a ``device_map`` has it.
         Train ``adapters.parameters()``, wrap forwards in ``adapters.serving(...)``, add
         ``adapters.penalty_terms()`` to the loss, and call ``adapters.after_step()`` behind the
-        optimizer's step; ``detach()`` ends. At each forward the adapters take the module's mode, as
-        if they were a part of it: ``module.train()`` before training (``from_pretrained`` gives a
-        model in eval mode), ``module.eval()`` before validation.
+        optimizer's step; ``detach()`` ends. At each forward an adapter takes the mode of the layer
+        that it adapts, as if it were a part of it: ``module.train()`` before training
+        (``from_pretrained`` gives a model in eval mode), ``module.eval()`` before validation.
         Checkpoint activations with ``use_reentrant=False`` and
         ``context_fn=adapters.context.checkpoint_contexts``.
 

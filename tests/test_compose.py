@@ -124,6 +124,24 @@ def test_attached_adapters_are_in_the_mode_of_the_model() -> None:
     assert not torch.equal(forward(), forward())
 
 
+def test_attached_adapters_are_in_the_mode_of_the_layers_that_are_called() -> None:
+    module = ToyEncoder(16, 2).eval()
+    recipe = toy_recipe(experts={**HYDRA, "dropout": 0.5}, regularizers=[])
+    adapters = attach(module, recipe, registry=toy_registry())
+    for parameter in adapters.parameters():
+        torch.nn.init.normal_(parameter)
+    hidden, mask = torch.ones(1, 3, 16), torch.ones(1, 3, dtype=torch.bool)
+
+    def forward(layer: int) -> torch.Tensor:
+        with torch.no_grad(), adapters.serving(mask=mask):
+            output: torch.Tensor = module.layers[layer](hidden, mask)
+            return output
+
+    module.layers[1].train()
+    torch.testing.assert_close(forward(0), forward(0), rtol=0, atol=0)
+    assert not torch.equal(forward(1), forward(1))
+
+
 def test_a_model_s_adapters_keep_their_mode_where_its_backbone_has_another() -> None:
     model = model_with().eval()
     model.backbone.module.train()  # as a checkpointed one's is, always
