@@ -261,7 +261,7 @@ class Adapters(nn.Module):
         Raises:
             CompositionError: in training, the last forward kept no graph of a learned routing, so
                 that a penalty of it would be a constant.
-            PluginError: a penalty is no scalar, or a constant that trains nothing.
+            PluginError: a penalty fails, is no scalar, or a constant that trains nothing.
         """
         self._refuse_constants()
         return {
@@ -272,7 +272,8 @@ class Adapters(nn.Module):
     def _penalized(self, penalty: WeightedPenalty, adapter: Adapter) -> Tensor:
         """Return a penalty for one site, held to its contract."""
         routing = self.context.records.get(adapter.site.name)
-        found = penalty.penalty(adapter.experts, routing)
+        with penalty.origin.calling(f"at site {adapter.site.name} it"):
+            found = penalty.penalty(adapter.experts, routing)
         fault = _fault(penalty, adapter, routing, found)
         if fault:
             raise penalty.origin.broken(f"at site {adapter.site.name} it gave {fault}")

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ from .interfaces import (
     LossWeighting,
     Penalty,
     Router,
+    Routing,
 )
 from .labelling import task_problems
 from .model import MultiTaskModel
 from .options import PenaltyOptions, TransformOptions
+from .origin import Origin
 from .recipe import EvaluateOptions, Recipe, SubsetOptions, load_recipe
 from .registry import Registry
 from .resolve import Bound, Plan, resolve
@@ -244,6 +247,7 @@ def adapter_parameters(plan: Plan, tasks: Sequence[str]) -> int:
 def _adapter(plan: Plan, site: Site, tasks: Sequence[str]) -> Adapter:
     with _seeded(plan, site.name, "experts"):
         experts: Experts = plan.experts.build(Experts, site, tasks)
+        experts.register_forward_hook(partial(_held, plan.experts.origin, torch.Tensor))
     needs_base = plan.experts.component.capabilities.get("needs_base", False)
     return Adapter(site, experts, _router(plan, site, experts.count, tasks), needs_base=needs_base)
 
@@ -253,7 +257,13 @@ def _router(plan: Plan, site: Site, experts: int, tasks: Sequence[str]) -> Route
         return None
     with _seeded(plan, site.name, "router"):
         router: Router = plan.router.build(Router, site, experts, tasks)
+        router.register_forward_hook(partial(_held, plan.router.origin, Routing))
         return router
+
+
+def _held(origin: Origin, contract: type, module: nn.Module, given: Any, output: Any) -> None:
+    """Hold what a part's forward gave to its contract; a hook, for whoever calls the part."""
+    origin.gave("forward()", output, contract)
 
 
 def _backbone(plan: Plan, tasks: Sequence[Task], *, meta: bool) -> Backbone:

@@ -10,7 +10,7 @@ from typing import Any
 
 from .component import Component, load
 from .errors import MtloraError, PluginError
-from .shortage import lacks_memory
+from .shortage import is_shortage
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ class Origin:
     def calling(self, what: str) -> Iterator[None]:
         """Take what the part raises inside for its fault.
 
-        What it says in errors of ours passes, and so does what the machine is short of.
+        What it says in errors of ours passes, and so does what the machine is short of: memory,
+        disk, open files, a network.
 
         Args:
             what: What is called.
@@ -78,10 +79,10 @@ class Origin:
         """
         try:
             yield
-        except (MtloraError, OSError):
+        except MtloraError:
             raise
         except Exception as error:  # a plugin's code may fail in any way
-            if lacks_memory(error):
+            if is_shortage(error):
                 raise
             told = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
             raise self.broken(f"{what} raised {told}{self._place(error)}") from error

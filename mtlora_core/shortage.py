@@ -1,11 +1,25 @@
-"""A lack of memory becomes smaller batches, or advice."""
+"""What the machine is short of; a lack of memory becomes smaller batches, or advice."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from .errors import TrainingError
+
+LACKS = {
+    errno.ENOMEM,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+}
+"""What the system says where it has no more memory, disk or open files, or no network."""
+UNREACHED = {"ConnectionError", "TimeoutError", "Timeout", "TransportError", "URLError", "gaierror"}
+"""Classes of errors of a network, of Python and of libraries that are not loaded here."""
 
 
 @contextmanager
@@ -46,6 +60,14 @@ def in_batches(answer: Callable[[Sequence[int]], None], lengths: Sequence[int], 
                 raise
             half = len(batch) // 2
             waiting += [batch[half:], batch[:half]]
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether an error says what the machine lacks: memory, disk, open files, or a network."""
+    if isinstance(error, OSError) and error.errno in LACKS:
+        return True
+    unreached = any(kind.__name__ in UNREACHED for kind in type(error).__mro__)
+    return unreached or lacks_memory(error)
 
 
 def lacks_memory(error: BaseException) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,15 +12,24 @@ from typing import Any
 import pytest
 import torch
 from parts import plugin
-from torch import Tensor
+from torch import Tensor, nn
 from toys import toy_recipe, toy_registry
 
 from mtlora_core.ablate import executor_of
 from mtlora_core.ablate.folder import AblationFolder
 from mtlora_core.component import Component, Kind
 from mtlora_core.compose import compose, load_tasks
+from mtlora_core.context import TaskContext
 from mtlora_core.errors import PluginError
-from mtlora_core.interfaces import Experts, LossWeighting, Routing, StepLosses, TaskGradients
+from mtlora_core.interfaces import (
+    Experts,
+    LossWeighting,
+    Router,
+    Routing,
+    SiteInput,
+    StepLosses,
+    TaskGradients,
+)
 from mtlora_core.model import MultiTaskModel
 from mtlora_core.options import Options, PenaltyOptions, TransformOptions
 from mtlora_core.recipe import PartSpec, load_recipe
@@ -55,7 +66,7 @@ def building(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], 
     return lambda chosen: monkeypatch.setattr(sys.modules[__name__], "build", chosen)
 
 
-def plan_with(kind: Kind, capabilities: dict[str, Any]) -> Plan:
+def plan_with(kind: Kind, capabilities: dict[str, Any], **more: Any) -> Plan:
     """Resolve the toys' recipe with the rough part in it."""
     if "penalizes" in capabilities:
         options: type[Options] = RoughPenaltyOptions
@@ -67,7 +78,7 @@ def plan_with(kind: Kind, capabilities: dict[str, Any]) -> Plan:
     component = Component(
         kind, "rough", text, f"{__name__}:build", "rough", capabilities=capabilities
     )
-    changes: dict[str, Any] = {kind: {"use": "rough"}}
+    changes: dict[str, Any] = {**more, kind: {"use": "rough"}}
     if kind == "regularizer":
         changes = {"regularizers": ["rough"]}
     recipe = load_recipe(toy_recipe(**changes))
@@ -159,8 +170,35 @@ def test_a_build_that_takes_something_else_is_told(
     assert reason.startswith("its build raised TypeError: ")
 
 
+def test_a_file_that_a_build_misses_is_told_as_its_fault(
+    building: Callable[[Callable[..., Any]], None], tmp_path: Path
+) -> None:
+    plan = plan_with("tasks", {})
+    building(lambda *given, **how: (tmp_path / "missing").read_text())
+
+    reason = told("tasks", lambda: load_tasks(plan))
+
+    assert reason.startswith("its build raised FileNotFoundError: ")
+    assert f"({__file__}:" in reason
+
+
+class Timeout(OSError):
+    """As requests has it."""
+
+
 @pytest.mark.parametrize(
-    "short", [MemoryError(), torch.OutOfMemoryError("CUDA"), OSError(28, "no space left")]
+    "short",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA"),
+        OSError(errno.ENOSPC, "no space left"),
+        OSError(errno.EMFILE, "too many open files"),
+        OSError(errno.ENETUNREACH, "no network"),
+        ConnectionResetError(),
+        TimeoutError(),
+        Timeout("the hub says nothing"),
+    ],
+    ids=lambda error: type(error).__name__,
 )
 def test_what_the_machine_is_short_of_is_not_the_part_s_fault(
     short: Exception, building: Callable[[Callable[..., Any]], None]
@@ -174,6 +212,60 @@ def test_what_the_machine_is_short_of_is_not_the_part_s_fault(
     with pytest.raises(type(short)) as caught:
         compose(plan)
     assert caught.value is short
+
+
+class Bare(Router):
+    """A router that returns its weights, and says nothing of them."""
+
+    def forward(self, hidden: Tensor, context: TaskContext) -> Routing:
+        """Return a mean."""
+        return hidden.mean()  # type: ignore[return-value]
+
+
+class Lost(Experts):
+    """Experts that return nothing."""
+
+    count = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.Parameter(torch.zeros(1, 4, 1))
+
+    def forward(self, site: SiteInput, routing: Routing | None) -> Tensor:
+        """Forget to return it."""
+        return None  # type: ignore[return-value]
+
+    @property
+    def up_factors(self) -> Tensor:
+        """``up``."""
+        return self.up
+
+
+@pytest.mark.parametrize("regularizers", [[], ["orthogonal-gradient"]], ids=["joint", "by-task"])
+@pytest.mark.parametrize(
+    ("kind", "capabilities", "part", "reason"),
+    [
+        ("router", {"per": "token"}, Bare, "Routing is expected"),
+        ("experts", {"mixes": ("group",)}, Lost, "None, and Tensor is expected"),
+    ],
+    ids=["router", "experts"],
+)
+def test_a_forward_that_gives_something_else_is_told(
+    kind: Kind,
+    capabilities: dict[str, Any],
+    part: Callable[[], Any],
+    reason: str,
+    regularizers: list[str],
+    building: Callable[[Callable[..., Any]], None],
+) -> None:
+    plan = plan_with(kind, capabilities, regularizers=regularizers)
+    building(lambda *given: part())
+    model = pickle.loads(pickle.dumps(compose(plan)))
+
+    found = told(kind, lambda: stepped(model, plan))
+
+    assert found.startswith("forward() gave ")
+    assert found.endswith(reason)
 
 
 def penalized(model: MultiTaskModel) -> dict[str, Tensor]:
@@ -210,6 +302,23 @@ def test_a_penalty_that_is_no_scalar_or_teaches_nothing_is_told_with_its_site(
     assert reason in found
 
 
+def failing(*given: Any) -> Any:
+    """Look for what is not there."""
+    parts: dict[str, Any] = {}
+    return parts["theirs"]
+
+
+def test_a_penalty_that_fails_is_told_with_its_site_and_the_line_of_its_code(
+    building: Callable[[Callable[..., Any]], None],
+) -> None:
+    building(lambda options: failing)
+    model = model_with(PENALTY)
+
+    found = told("regularizer", lambda: penalized(model))
+
+    assert found.startswith(f"at site layer0_ffn it raised KeyError: 'theirs' ({__file__}:")
+
+
 @pytest.mark.parametrize("value", [0.0, 0.25])
 def test_a_penalty_may_be_a_constant_where_there_is_nothing_to_penalize_or_to_train(
     value: float, building: Callable[[Callable[..., Any]], None]
@@ -239,8 +348,9 @@ def summed(gradients: TaskGradients) -> list[Tensor]:
         (lambda g: summed(g) * 2, "it gave tensors of shapes [["),
         (lambda g: [v.double() for v in summed(g)], "it gave torch.float64 on cpu for rows in "),
         (lambda g: [v / 0 for v in summed(g)], "it gave a gradient that is not finite, of task"),
+        (failing, "it raised KeyError: 'theirs' ("),
     ],
-    ids=["nothing", "short", "twice", "double", "infinite"],
+    ids=["nothing", "short", "twice", "double", "infinite", "failing"],
 )
 def test_a_transform_that_gives_no_gradient_of_its_groups_is_told(
     transform: Callable[[TaskGradients], Any],
@@ -273,8 +383,9 @@ class Weigher(LossWeighting):
         (lambda losses: losses[:1], "weights() gave [1], and a tensor of shape ["),
         (lambda losses: losses.tolist(), "weights() gave ["),
         (lambda losses: losses / 0, "weights() gave [inf, "),
+        (failing, "weights() raised KeyError: 'theirs' ("),
     ],
-    ids=["short", "list", "infinite"],
+    ids=["short", "list", "infinite", "failing"],
 )
 def test_a_weighting_that_weighs_not_each_task_is_told(
     weigh: Callable[[Tensor], Any],
@@ -286,3 +397,27 @@ def test_a_weighting_that_weighs_not_each_task_is_told(
     model = compose(plan)
 
     assert told("regularizer", lambda: stepped(model, plan)).startswith(reason)
+
+
+class Unteachable(LossWeighting):
+    """Weighs nothing, and fails to learn."""
+
+    def weights(self, step: StepLosses) -> Tensor:
+        """Leave every task as it is."""
+        return torch.ones_like(step.losses)
+
+    def after_step(self, step: StepLosses) -> None:
+        """Look for what is not there."""
+        failing()
+
+
+def test_a_weighting_that_fails_to_learn_is_told(
+    building: Callable[[Callable[..., Any]], None],
+) -> None:
+    building(lambda options, tasks: Unteachable())
+    plan = plan_with("regularizer", WEIGHTING)
+    model = compose(plan)
+
+    reason = told("regularizer", lambda: stepped(model, plan))
+
+    assert reason.startswith("after_step() raised KeyError: 'theirs' (")

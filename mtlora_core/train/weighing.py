@@ -51,7 +51,8 @@ class Weighing:
             return (1.0,) * len(self.tasks)
         with torch.no_grad():
             step = self._step(known=self.weighting.current)
-            found = self.weighting.weighting.weights(step)
+            with self.weighting.origin.calling("weights()"):
+                found = self.weighting.weighting.weights(step)
         fault = weights_fault(found, step, known=self.weighting.current)
         if fault:
             raise self.weighting.origin.broken(f"weights() gave {fault}")
@@ -61,7 +62,9 @@ class Weighing:
         """Tell the weighting that the step was taken."""
         if self.weighting is not None:
             with torch.no_grad():
-                self.weighting.weighting.after_step(self._step(known=True))
+                step = self._step(known=True)
+                with self.weighting.origin.calling("after_step()"):
+                    self.weighting.weighting.after_step(step)
 
     def _step(self, *, known: bool) -> StepLosses:
         if known:

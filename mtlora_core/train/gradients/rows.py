@@ -184,7 +184,8 @@ class TaskRows:
             # Left to the loop, which skips such a step or ends the run: no transform means
             # anything there, and a solver might fail in its own words.
             return summed(gradients)
-        transformed = self.transform(gradients)
+        with self.origin.calling("it"):
+            transformed = self.transform(gradients)
         fault = gradients_fault(transformed, gradients)
         if fault:
             raise self.origin.broken(f"it gave {fault}")
