@@ -72,6 +72,13 @@ def test_an_interval_that_leaves_the_axis_ends_in_an_arrow() -> None:
     assert [len({x for x, _ in points}) for points in ends] == [2, 2, 1, 1]
 
 
+def test_intervals_that_are_alike_are_whole_however_near_the_values() -> None:
+    panel = forest([datum(0.5, 0.4, 0.6), datum(0.501, 0.42, 0.582), datum(0.502, 0.37, 0.634)])
+
+    ends = [line.points for line in whiskers(panel) if len(line.points) == 3]
+    assert all(len({x for x, _ in points}) == 1 for points in ends)  # bars, no arrow
+
+
 def test_without_an_interval_there_is_a_mark_alone() -> None:
     panel = forest([datum(0.5)])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median_low
 
 from .axis import Axis, written
 from .scene import FONT, Label, Line, Mark, Panel, Shape, fitted
@@ -99,14 +100,16 @@ def _float(value: object) -> float:
 
 
 def _axis(found: Sequence[Datum], begin: float, end: float, zero: bool) -> Axis:
-    """Return an axis for all values, and for intervals as far as they leave values apart.
+    """Return an axis for all values, and for whole intervals but those much wider than most.
 
-    With two seeds an interval is easily thirty times as wide as all that rows differ by.
+    Whether rows are told apart is seen by their intervals; a row whose seeds differ far more than
+    others' would leave no room for these.
     """
     values = [datum.value for datum in found] + [0.0] * zero
     ends = [end for datum in found for end in datum.ends()]
     spread = max(values) - min(values)
-    room = max(1.5 * spread, 0.004 * max(map(abs, values)), 1e-6)
+    usual = median_low([high - low for low, high in (datum.ends() for datum in found)])
+    room = max(1.5 * spread, 1.5 * usual, 0.004 * max(map(abs, values)), 1e-6)
     low = max(min([*values, *ends]), min(values) - room)
     high = min(max([*values, *ends]), max(values) + room)
     pad = 0.06 * (high - low) or room

@@ -59,8 +59,9 @@ def _most(found: Sequence[Cells]) -> str:
 
 
 def _few(told: Sequence[str], between: str) -> str:
-    more = f"{between}and {len(told) - FEW} more" if len(told) > FEW else ""
-    return between.join(told[:FEW]) + more
+    if len(told) <= FEW + 1:  # a name is no longer than "and 1 more"
+        return between.join(told)
+    return f"{between.join(told[:FEW])}{between}and {len(told) - FEW} more"
 
 
 def _mean(line: Cells) -> str:
