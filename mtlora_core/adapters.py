@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,18 +16,8 @@ from torch import Tensor, nn
 from . import bytask
 from .context import TaskContext
 from .errors import CompositionError
-from .interfaces import (
-    Experts,
-    GradientTransform,
-    LossWeighting,
-    Penalty,
-    Router,
-    Routing,
-    SiteInput,
-    StepRouting,
-)
-from .options import Scope
-from .origin import Origin
+from .interfaces import Experts, Router, Routing, SiteInput, StepRouting
+from .regularizers import ScopedTransform, TimedWeighting, WeightedPenalty
 from .sites import Site
 from .taskaxis import TaskAxis
 
@@ -85,45 +75,6 @@ class Adapter(nn.Module):
             read = bytask.joined(routed, seen, axis)
         seen.context.record(self.site.name, read)
         return bytask.update(self.experts, seen, routed, axis)
-
-
-@dataclass(frozen=True)
-class Regularizer:
-    """A regularizer of the recipe."""
-
-    origin: Origin
-    """What says what is wrong with the part."""
-
-    @property
-    def name(self) -> str:
-        """The part's name."""
-        return self.origin.name
-
-
-@dataclass(frozen=True)
-class WeightedPenalty(Regularizer):
-    """A penalty of the recipe."""
-
-    weight: float
-    penalty: Penalty
-    reads_routing: bool = False
-
-
-@dataclass(frozen=True)
-class ScopedTransform(Regularizer):
-    """The gradient transform of the recipe."""
-
-    scope: Scope
-    transform: GradientTransform
-
-
-@dataclass(frozen=True)
-class TimedWeighting(Regularizer):
-    """The loss weighting of the recipe."""
-
-    current: bool
-    """Whether it reads the losses of the step that it weighs."""
-    weighting: LossWeighting
 
 
 class Adapters(nn.Module):

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .adapters import Adapter, Adapters, ScopedTransform, TimedWeighting, WeightedPenalty
+from .adapters import Adapter, Adapters
 from .errors import CompositionError, DataError
 from .groups import grouped
 from .interfaces import (
@@ -32,6 +32,7 @@ from .options import PenaltyOptions, TransformOptions
 from .origin import Origin
 from .recipe import EvaluateOptions, Recipe, SubsetOptions, load_recipe
 from .registry import Registry
+from .regularizers import ScopedTransform, TimedWeighting, WeightedPenalty
 from .resolve import Bound, Plan, resolve
 from .seeds import derive
 from .sites import Site

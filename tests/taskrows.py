@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mtlora_core.adapters import ScopedTransform
 from mtlora_core.compose import compose
 from mtlora_core.inputs import Input
 from mtlora_core.interfaces import Inputs, TaskGradients
@@ -20,6 +19,7 @@ from mtlora_core.options import Scope
 from mtlora_core.origin import Origin
 from mtlora_core.recipe import load_recipe
 from mtlora_core.registry import Registry
+from mtlora_core.regularizers import ScopedTransform
 from mtlora_core.resolve import resolve
 from mtlora_core.taskaxis import shared_parameters
 from mtlora_core.tasks import Task

@@ -21,7 +21,6 @@ from toys import toy_recipe, toy_registry
 
 import mtlora_timm
 import mtlora_transformers
-from mtlora_core.adapters import ScopedTransform
 from mtlora_core.component import Component
 from mtlora_core.context import TaskContext
 from mtlora_core.errors import CompositionError, MtloraError
@@ -30,6 +29,7 @@ from mtlora_core.interfaces import Experts, Router, Routing, SiteInput
 from mtlora_core.model import MultiTaskModel
 from mtlora_core.options import Options
 from mtlora_core.recipe import load_recipe
+from mtlora_core.regularizers import ScopedTransform
 from mtlora_core.resolve import resolve
 from mtlora_core.sites import Site
 from mtlora_core.train.gradients import rows

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..adapters import TimedWeighting
 from ..faults import weights_fault
 from ..interfaces import StepLosses
+from ..regularizers import TimedWeighting
 
 
 class Weighing:

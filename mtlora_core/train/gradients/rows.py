@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...adapters import Adapters, ScopedTransform
+from ...adapters import Adapters
 from ...errors import CompositionError
 from ...faults import gradients_fault
 from ...groups import Group, grouped, shared_modules
 from ...interfaces import TaskGradients
 from ...origin import Origin
+from ...regularizers import ScopedTransform
 from ...taskaxis import TaskAxis
 from ..engine import Engine
 from .processes import sum_gradients
