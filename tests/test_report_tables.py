@@ -186,6 +186,22 @@ def test_the_answer_names_who_is_better_and_who_is_not_told_apart(tmp_path: Path
     assert "by chance" in answer[3]
 
 
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [("abc", "a, b, c"), ("abcd", "a, b, c, d"), ("abcde", "a, b, c, and 2 more")],
+)
+def test_the_answer_counts_rows_only_where_that_is_shorter(
+    tmp_path: Path, others: str, told: str
+) -> None:
+    folders = [
+        write_run(tmp_path, name, seed, own)
+        for name in ["lora", *others]
+        for seed, own in enumerate(LORA if name == "lora" else [LORA[1], LORA[0], LORA[2]])
+    ]
+
+    assert verdict(compare(folders))[1] == f"Not told apart from lora by these seeds: {told}."
+
+
 def test_one_seed_tells_nothing_from_chance(tmp_path: Path) -> None:
     study = compare([write_run(tmp_path, name, 0, LORA[0]) for name in ("lora", "moe")])
 
